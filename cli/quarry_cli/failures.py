@@ -33,6 +33,17 @@ CODE_HINTS = {
 }
 
 
+TLS_HINTS = {
+    "UNTRUSTED": "--tls-ca FILE names the CA's certificate",
+    "WRONG_NAME": "--server H:P takes one of its names",
+    "NO_TLS": "leave out --tls, --tls-ca and --tls-cert, and the variables QUARRY_USE_TLS, QUARRY_TLS_CA and "
+    "QUARRY_TLS_CERT",
+    "PLAINTEXT_REFUSED": "--tls-ca FILE, or --tls, connects with TLS",
+    "CERTIFICATE_WANTED": "--tls-cert FILE --tls-key FILE shows a certificate",
+}
+"""What to do when TLS is why there is no connection, by ``QuarryCallError.tls_problem``."""
+
+
 class CliError(Exception):
     """The command cannot be done; the message says why, in one line.
 
@@ -68,7 +79,7 @@ def describe(error: CliError | QuarryError) -> str:
         return _write_line(str(error), HINTS.get(error.reason, ""))
     violations = [f"{field}: {problem}" for field, problem in error.violations.items()]
     fields = "; ".join(v for v in violations if v not in error.message)
-    hint = HINTS.get(error.reason, "")
+    hint = HINTS.get(error.reason, "") or TLS_HINTS.get(error.tls_problem, "")
     if not hint and (not error.reason or error.code is grpc.StatusCode.DEADLINE_EXCEEDED):
         hint = CODE_HINTS.get(error.code, "")
     return _write_line(f"{error}{f' ({fields})' if fields else ''}", hint)

@@ -31,13 +31,21 @@ from quarry_cli.commands.evaluation import compare, evaluate, judgments
 from quarry_cli.connection import choose_server
 from quarry_cli.console import say
 from quarry_cli.failures import CliError, describe
+from quarry_cli.tls_options import add_tls_options
 
 INTERRUPTED = 130
 """Exit status by convention: 128 and SIGINT's number."""
 
 
 class ReadableErrors(TyperGroup):
-    """Ends a failed command with one line on stderr and exit status 1, not with a traceback."""
+    """Ends a failed command with one line on stderr and exit status 1, not with a traceback.
+
+    It and its commands that talk to a server take the options of TLS.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        add_tls_options(self)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -74,7 +82,7 @@ def quarry(
             metavar="H:P",
             callback=choose_server,
             envvar="QUARRY_SERVER",
-            help=f"The server's address; commands take it too. Default: {DEFAULT_ADDRESS}",
+            help=f"The server's address, or unix:PATH; commands take it too. Default: {DEFAULT_ADDRESS}",
         ),
     ] = None,
     _version: Annotated[

@@ -15,6 +15,7 @@ START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 8.0
 POLL_S = 0.05
 SHOWN_LOG_LINES = 15
+_LISTENING = ("QUARRY_INSECURE", "QUARRY_SOCKET")
 
 
 @contextmanager
@@ -34,12 +35,23 @@ def run_server(folder: Path) -> Iterator[str]:
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
-            env={"QUARRY_DRAIN_NOTICE_S": "0", **os.environ},  # nobody balances calls to this server
+            env=make_environment(),
         )
         try:
             yield _wait_for_address(process, said, log)
         finally:
             _stop(process)
+
+
+def make_environment() -> dict[str, str]:
+    """Makes the server's environment: this one, without what the user's own server listens on.
+
+    Nobody balances calls to the new server, so it need not say NOT_SERVING before it stops.
+    """
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("QUARRY_TLS", *_LISTENING))
+    }
+    return {"QUARRY_DRAIN_NOTICE_S": "0", **kept}
 
 
 def make_command(data: Path) -> list[str]:

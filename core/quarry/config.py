@@ -4,9 +4,10 @@
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -177,6 +178,37 @@ class ConnectionSettings(Section):
     """The calls of such a connection that still run after this time are cut with UNAVAILABLE, streams too."""
 
 
+class TlsSettings(Section):
+    """The certificates of the port. A server without them speaks plaintext. The server looks at the files
+    whenever a client connects, and takes new ones without a restart."""
+
+    certificate: str = ""
+    """A PEM file with the server's certificate, and behind it those that lead to the authority."""
+    key: str = ""
+    """A PEM file with the certificate's private key, without a passphrase. Only its owner may read it; one
+    that belongs to root may be read by its group, too."""
+    client_ca: str = ""
+    """A PEM file with the authorities of clients. If it is set, a client must show a certificate that one of
+    them has signed (mutual TLS)."""
+
+    @property
+    def on(self) -> bool:
+        """Whether the port speaks TLS."""
+        return bool(self.certificate)
+
+    @model_validator(mode="after")
+    def _check_complete(self) -> Self:
+        """Refuses a part without what it needs. An open port is worse than a server that does not start."""
+        if bool(self.certificate) != bool(self.key):
+            missing = "key" if self.certificate else "certificate"
+            raise PydanticCustomError("incomplete", "{missing} is missing", {"missing": f"tls.{missing}"})
+        if self.client_ca and not self.certificate:
+            raise PydanticCustomError(
+                "incomplete", "client_ca needs tls.certificate and tls.key: without TLS nobody shows one"
+            )
+        return self
+
+
 class LoopSettings(Section):
     """The times at which the server mines, trains and compares by itself. `training` says what becomes of
     the result."""
@@ -246,6 +278,11 @@ class Settings(BaseSettings):
     """The address to listen on."""
     port: int = Field(50051, ge=0, le=65_535)
     """The port to listen on. 0 lets the kernel choose."""
+    socket: str = ""
+    """A Unix socket to listen on as well, with mode 0600. If it is empty, there is none."""
+    insecure: bool = False
+    """Whether the server may listen in plaintext on an address that other machines reach. Others can then
+    read and change everything."""
     reflection: bool = True
     """Whether clients may list the API by gRPC reflection."""
     drain_notice_s: float = Field(2.0, ge=0, le=3_600)
@@ -257,6 +294,7 @@ class Settings(BaseSettings):
     accept_loss: str = ""
     """For one start: the code that an earlier start gave with DATA_LOSS. The server then goes on without what
     is lost."""
+    tls: TlsSettings = TlsSettings()
     connections: ConnectionSettings = ConnectionSettings()
     models: ModelSettings = ModelSettings()
     qdrant: QdrantSettings = QdrantSettings()
@@ -268,6 +306,14 @@ class Settings(BaseSettings):
     uploads: UploadSettings = UploadSettings()
     jobs: JobSettings = JobSettings()
     erasure: ErasureSettings = ErasureSettings()
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Self:
+        if self.insecure and self.tls.on:
+            raise PydanticCustomError(
+                "conflict", "insecure and tls.certificate exclude each other: with TLS nothing is insecure"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

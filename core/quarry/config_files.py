@@ -19,7 +19,11 @@ from rapidfuzz import process
 from quarry.config import ENV_PREFIX, Settings
 from quarry.errors import InvalidArgumentError
 
-_OTHER_VARIABLES = ("QUARRY_SERVER", "QUARRY_TEST_")  # the command line's, and the tests'
+_CLIENT_VARIABLES = frozenset(
+    {"QUARRY_SERVER", "QUARRY_USE_TLS", "QUARRY_TLS_CA", "QUARRY_TLS_CERT", "QUARRY_TLS_KEY"}
+)
+"""The command line's. They are matched whole: QUARRY_TLS_CERTIFICATE is a slip of who means the server's."""
+_TEST_PREFIX = "QUARRY_TEST_"
 _SECRETS = ("api_key",)
 _WIDTH = 100
 
@@ -52,7 +56,8 @@ def load_settings(file: Path | None = None, **arguments: Any) -> Settings:
 def _check_environment() -> None:
     known = [ENV_PREFIX + key.upper().replace(".", "__") for key in _list_known_keys(Settings)]
     for name in os.environ:
-        if name.startswith(ENV_PREFIX) and name not in known and not name.startswith(_OTHER_VARIABLES):
+        others = name in _CLIENT_VARIABLES or name.startswith(_TEST_PREFIX)
+        if name.startswith(ENV_PREFIX) and name not in known and not others:
             raise _refuse_unknown(name, name, known)
 
 

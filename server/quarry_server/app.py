@@ -18,6 +18,7 @@ from quarry.documents.writer import to_typed_error
 from quarry.ending import Begins, Ending, LastResort, call_on_signals, end_now
 from quarry.environment import keep_files_in
 from quarry.log_lines import log_to_stderr
+from quarry_server.startup.listening import check_transport
 from quarry_server.startup.opening import open_parts
 from quarry_server.startup.recovery import recover
 from quarry_server.startup.serving import Server, serve_parts
@@ -51,9 +52,11 @@ async def run_server(
 
     Raises:
         StopAsked: ``stop`` was set before the server served.
-        FailedPreconditionError: another server uses the data folder.
+        FailedPreconditionError: another server uses the data folder or the socket, or others would reach the
+            port in plaintext.
+        InvalidArgumentError: a file of TLS, or the path of the socket, cannot be used.
         DataLossError: the databases of the data folder do not know what it holds, or one is damaged.
-        UnavailableError: the port is taken.
+        UnavailableError: the port is taken, or a socket cannot be made.
     """
     # Enough threads that no search waits for one behind indexing, which takes a few for seconds.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "work"))
@@ -63,9 +66,10 @@ async def run_server(
             raise StopAsked
 
     async with ending or make_ending(settings) as closing:
+        transport = await check_transport(settings)
         parts = await open_parts(settings, closing, look_at_stop)
         await recover(parts, look_at_stop)
-        server = await serve_parts(parts, closing, look_at_stop)
+        server = await serve_parts(parts, transport, closing, look_at_stop)
         try:
             yield server
         finally:

@@ -6,16 +6,19 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from quarry.client import QuarryCallError
+from quarry.client.addresses import is_unix_address
 from quarry.client.channel import DEFAULT_ADDRESS
 from quarry.v1 import server_service_pb2
 from quarry_cli.checks.check import Check, CheckState
 from quarry_cli.connection import connect
 from quarry_cli.failures import describe
+from quarry_cli.tls_options import read_tls
 
 INSTRUCTION_SETS = (
     "avx2",
@@ -31,6 +34,8 @@ INSTRUCTION_SETS = (
 SPARE_DISK_BYTES = 2 * 2**30
 PROBE_TIMEOUT_S = 5.0
 LOCK_NAME = "lock"
+ROUTED = ("192.0.2.1", 9)
+"""An address that no machine has (RFC 5737), on any other network."""
 
 
 def check_processor() -> Iterator[Check]:
@@ -121,6 +126,58 @@ def check_server(server: str | None) -> Iterator[Check]:
     said = health_pb2.HealthCheckResponse.ServingStatus.Name(status)
     detail = f"{address}: {said}, version {info.version}, {info.default_encoder} on {info.device}"
     yield Check("server", CheckState.OK if serving else CheckState.FAIL, detail)
+    yield from check_exposure(address, encrypted=read_tls(address) is not None)
+
+
+def check_exposure(address: str, encrypted: bool) -> Iterator[Check]:
+    """Checks whether other machines reach the server that answered at ``address``, and what they can do.
+
+    A server that listens on every address of this machine answers at the one that other machines use, too.
+    """
+    if is_unix_address(address):
+        return
+    host, _, port = address.rpartition(":")
+    outward = host if not is_loopback(host) else find_outward_address()
+    if not outward or (outward != host and not is_port_open(outward, int(port))):
+        yield Check("exposure", CheckState.OK, "only this machine reaches the server")
+    elif encrypted:
+        detail = f"{outward}:{port} speaks TLS; --tls-client-ca lets in only clients that you know"
+        yield Check("exposure", CheckState.OK, detail)
+    else:
+        detail = f"{outward}:{port} is open without TLS: others can read and change everything; serve with "
+        yield Check("exposure", CheckState.WARN, detail + "--tls-cert and --tls-key, or on 127.0.0.1")
+
+
+def is_loopback(host: str) -> bool:
+    """Tells whether only this machine reaches ``host``; a name that nobody knows counts as another one."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return all(ip_address(str(place[0]).partition("%")[0]).is_loopback for *_, place in found)
+
+
+def find_outward_address() -> str:
+    """Finds the address from which this machine would call another one; empty if there is none.
+
+    Nothing is sent: the kernel only looks up a route.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(ROUTED)
+        except OSError:
+            return ""
+        found = str(probe.getsockname()[0])
+    return "" if is_loopback(found) else found
+
+
+def is_port_open(host: str, port: int) -> bool:
+    """Tells whether somebody listens there."""
+    try:
+        socket.create_connection((host, port), PROBE_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _report_absent(address: str, named: bool, why: str) -> Check:

@@ -94,7 +94,7 @@ def demo(
     with open_work_folder(keep) as folder:
         files = divide(sample, folder)
         note("starting a server in a folder of its own")
-        with run_server(folder) as address, connect(address, CALL_TIMEOUT_S) as quarry:
+        with run_server(folder) as address, connect(address, CALL_TIMEOUT_S, plaintext=True) as quarry:
             note(f"it listens on {address}")
             fill(quarry, sample, folder)
             search_it(quarry)

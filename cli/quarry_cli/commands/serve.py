@@ -21,6 +21,28 @@ def serve(
         int | None,
         typer.Option(min=0, max=65_535, help="Port to listen on; 0: one that is free. Default: 50051"),
     ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Speak TLS with the certificate, and its chain, in this PEM file."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The key of --tls-cert, which only its owner may read."),
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Let in only clients with a certificate of a CA in this PEM file."),
+    ] = None,
+    insecure: Annotated[
+        bool | None,
+        typer.Option(
+            "--insecure", help="Listen in plaintext where other machines can read and change everything."
+        ),
+    ] = None,
+    socket: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Listen on this Unix socket, too, which only this user can open."),
+    ] = None,
     accept_loss: Annotated[
         str | None,
         typer.Option(
@@ -38,7 +60,17 @@ def serve(
     Prints `quarry: listening on H:P` when it is ready. Options override QUARRY_ variables, and these
     override the file.
     """
-    settings = read_settings(config, data=data, host=host, port=port, accept_loss=accept_loss)
+    tls = {"certificate": tls_cert, "key": tls_key, "client_ca": tls_client_ca}
+    settings = read_settings(
+        config,
+        data=data,
+        host=host,
+        port=port,
+        tls={name: str(path) for name, path in tls.items() if path is not None} or None,
+        insecure=insecure,
+        socket=None if socket is None else str(socket),
+        accept_loss=accept_loss,
+    )
     try:
         from quarry_server.app import serve as run_server
     except ImportError as error:

@@ -7,6 +7,7 @@ from quarry.client.aio_client import AsyncClient
 from quarry.client.client import Client
 from quarry.client.errors import ClientClosedError, ProtocolError, QuarryCallError, StreamStalledError
 from quarry.client.events import EventsRefusedError, EventSummary
+from quarry.client.tls import Tls
 from quarry.client.upserts import Batch, DocumentsRefusedError, UpsertSummary
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "ProtocolError",
     "QuarryCallError",
     "StreamStalledError",
+    "Tls",
     "UpsertSummary",
 ]

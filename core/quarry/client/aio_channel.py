@@ -9,6 +9,7 @@ import grpc
 from quarry.client.channel import DEFAULT_TIMEOUT_S, Options, StubMethods, resolve_deadline
 from quarry.client.retries import is_safe_to_repeat
 from quarry.client.sources import SentRequests
+from quarry.client.tls import Tls
 
 
 class _Method:
@@ -80,8 +81,14 @@ class CheckedAioChannel(StubMethods, grpc.aio.Channel):
 
     _method_type = _Method
 
-    def __init__(self, address: str, timeout_s: float = DEFAULT_TIMEOUT_S, options: Options = ()) -> None:
-        self._open(grpc.aio.insecure_channel, address, timeout_s, options)
+    def __init__(
+        self,
+        address: str,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        options: Options = (),
+        tls: Tls | None = None,
+    ) -> None:
+        self._open(grpc.aio, address, timeout_s, options, tls)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         self.check_open()

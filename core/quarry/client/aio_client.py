@@ -23,6 +23,7 @@ from quarry.client.events import Response as EventResponse
 from quarry.client.operations import Result, Watch, follow_async, ignore, read_result
 from quarry.client.paging import Page, Request, read_pages_async
 from quarry.client.streams import ACKNOWLEDGEMENT_S
+from quarry.client.tls import Tls
 from quarry.client.transfers import (
     make_requests_async,
     read_pieces,
@@ -71,11 +72,12 @@ class AsyncClient:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         options: Options = (),
+        tls: Tls | None = None,
     ) -> None:
         self.address, self.timeout_s = address, timeout_s
-        self._options = list(options)
+        self._options, self._tls = list(options), tls
         self._stream_channel: CheckedChannel | None = None
-        self.channel = CheckedAioChannel(address, timeout_s, self._options)
+        self.channel = CheckedAioChannel(address, timeout_s, self._options, tls)
         self.collections = CollectionServiceStub(self.channel)
         self.documents = DocumentServiceStub(self.channel)
         self.search = SearchServiceStub(self.channel)
@@ -167,7 +169,7 @@ class AsyncClient:
     def _open_stream_channel(self) -> CheckedChannel:
         """Returns the synchronous channel to the same server, which the first stream opens."""
         if self._stream_channel is None:
-            self._stream_channel = CheckedChannel(self.address, self.timeout_s, self._options)
+            self._stream_channel = CheckedChannel(self.address, self.timeout_s, self._options, self._tls)
         return self._stream_channel
 
     async def follow(

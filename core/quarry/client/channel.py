@@ -8,9 +8,11 @@ from typing import Any
 
 import grpc
 
-from quarry.client.errors import ClientClosedError, read_call_error
+from quarry.client.addresses import is_unix_address, write_grpc_target
+from quarry.client.errors import ClientClosedError, QuarryCallError, read_call_error
 from quarry.client.retries import build_retry_config, is_safe_to_repeat
 from quarry.client.sources import SentRequests
+from quarry.client.tls import Tls, explain_connection
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 30.0
@@ -55,18 +57,33 @@ class StubMethods:
 
     def _open(
         self,
-        connect: Callable[[str, list[tuple[str, Any]]], Any],
+        gate: Any,
         address: str,
         timeout_s: float,
         options: Options,
+        tls: Tls | None,
     ) -> None:
-        options = list(options)
+        """Opens both channels.
+
+        Args:
+            gate: the module of gRPC whose channels these are: ``grpc``, or ``grpc.aio``.
+        """
+        if tls is not None and is_unix_address(address):
+            raise ValueError(f"{address}: a Unix socket has no TLS; its file says who may open it")
+        target, options = write_grpc_target(address), list(options)
+        credentials = None if tls is None else tls.make_credentials()
+
+        def connect(repeat: bool) -> Any:
+            built = build_channel_options(repeat, options)
+            if credentials is None:
+                return gate.insecure_channel(target, built)
+            return gate.secure_channel(target, credentials, built)
+
         try:
-            self._repeating = connect(address, build_channel_options(True, options))
-            self._once = connect(address, build_channel_options(False, options))
+            self._repeating, self._once = connect(repeat=True), connect(repeat=False)
         except RuntimeError as error:
             raise ValueError(str(error)) from None
-        self.timeout_s = timeout_s
+        self.timeout_s, self._tls = timeout_s, tls
         self._closed = False
 
     def unary_unary(
@@ -122,11 +139,15 @@ class StubMethods:
                 raise
             if self._closed or not isinstance(error, grpc.RpcError):
                 raise ClientClosedError from error
-            raise read_call_error(error) from error
+            raise self.read_error(error) from error
         except (ValueError, grpc.aio.UsageError) as error:  # someone else closed the channel meanwhile
             if self._closed:
                 raise ClientClosedError from error
             raise
+
+    def read_error(self, error: grpc.RpcError) -> QuarryCallError:
+        """Reads what a failed call says. It says what to do if TLS is why there is no connection."""
+        return explain_connection(read_call_error(error), self._tls)
 
 
 def _is_cancelled() -> bool:
@@ -190,7 +211,7 @@ class _Call:
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         error = self._call.exception(timeout)
-        return read_call_error(error) if isinstance(error, grpc.RpcError) else error
+        return self._channel.read_error(error) if isinstance(error, grpc.RpcError) else error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._call, name)
@@ -200,19 +221,26 @@ class CheckedChannel(StubMethods, grpc.Channel):
     """A channel to one server, for generated stubs.
 
     Args:
-        address: ``HOST:PORT``.
+        address: ``HOST:PORT``, or ``unix:PATH``.
         timeout_s: deadline of a call that names none. A stream of both requests and answers, which is as
             long as its input, has none.
         options: further options of gRPC.
+        tls: the certificates, if the server speaks TLS; None for plaintext.
 
     Raises:
-        ValueError: gRPC cannot use the address or an option.
+        ValueError: gRPC cannot use the address or an option, or a file of ``tls`` cannot be used.
     """
 
     _method_type = _Method
 
-    def __init__(self, address: str, timeout_s: float = DEFAULT_TIMEOUT_S, options: Options = ()) -> None:
-        self._open(grpc.insecure_channel, address, timeout_s, options)
+    def __init__(
+        self,
+        address: str,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        options: Options = (),
+        tls: Tls | None = None,
+    ) -> None:
+        self._open(grpc, address, timeout_s, options, tls)
 
     def subscribe(self, callback: Callable[..., None], try_to_connect: bool = False) -> None:
         self.check_open()

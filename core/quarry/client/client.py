@@ -13,6 +13,7 @@ from quarry.client.events import Response as EventResponse
 from quarry.client.operations import Result, Watch, follow, ignore, read_result
 from quarry.client.paging import Page, Request, read_pages
 from quarry.client.streams import ACKNOWLEDGEMENT_S
+from quarry.client.tls import Tls
 from quarry.client.transfers import (
     make_requests,
     read_pieces,
@@ -53,9 +54,10 @@ class Client:
     the server is unavailable. Use it in a ``with`` block, or close it. Threads may share it.
 
     Args:
-        address: ``HOST:PORT`` of the server.
+        address: ``HOST:PORT`` of the server, or ``unix:PATH`` of its socket.
         timeout_s: deadline of a call that names none; ``timeout=math.inf`` in a call means none.
         options: further options of gRPC's channel.
+        tls: the certificates, if the server speaks TLS; None for plaintext.
 
     Attributes:
         collections, documents, search, feedback, mining, models, training, server, operations: stubs. Their
@@ -63,7 +65,7 @@ class Client:
         channel: for stubs of other services, such as health.
 
     Raises:
-        ValueError: gRPC cannot use the address.
+        ValueError: gRPC cannot use the address, or a file of ``tls`` cannot be used.
 
     Example:
         >>> with Client("127.0.0.1:50051", timeout_s=5) as quarry:
@@ -76,9 +78,10 @@ class Client:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         options: Options = (),
+        tls: Tls | None = None,
     ) -> None:
         self.address, self.timeout_s = address, timeout_s
-        self.channel = CheckedChannel(address, timeout_s, options)
+        self.channel = CheckedChannel(address, timeout_s, options, tls)
         self.collections = CollectionServiceStub(self.channel)
         self.documents = DocumentServiceStub(self.channel)
         self.search = SearchServiceStub(self.channel)

@@ -39,6 +39,8 @@ class QuarryCallError(QuarryError):
         retryable: the same call may succeed later, without a change. A write that may have reached the
             server is only safe to repeat under the same ``request_id``.
         metadata: the variable parts of the message, for programs.
+        tls_problem: why there is no connection, if TLS is why: PLAINTEXT_REFUSED, NO_TLS, UNTRUSTED,
+            WRONG_NAME or CERTIFICATE_WANTED. It is empty otherwise.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class QuarryCallError(QuarryError):
         self.violations = dict(violations or {})
         self.field = next(iter(self.violations), "")
         self.retryable = retryable
+        self.tls_problem = ""
 
 
 class ClientClosedError(QuarryError):

@@ -1,6 +1,5 @@
 """The third phase: listens, answers, and begins what goes on in the background."""
 
-import asyncio
 import contextlib
 
 import grpc
@@ -10,20 +9,17 @@ from quarry.collections.erasing import Eraser, ErasurePolicy
 from quarry.collections.state_fill import StateFill
 from quarry.config import Settings
 from quarry.ending import Ending
-from quarry.errors import UnavailableError
 from quarry.storage.housekeeping import Housekeeping
 from quarry_server.caller_log import CallerLog
+from quarry_server.startup.listening import TransportParts, listen, listen_for_jobs
 from quarry_server.startup.opening import LookAtStop, Parts
 from quarry_server.startup.services import SERVICES, Services, build_services
 from quarry_server.training.loop import LoopSchedule
 from quarry_server.training.loop_runs import LoopRuns
 from quarry_server.transport.connections import choose_connection_limits, make_grpc_options
 from quarry_server.transport.drain import DrainPolicy, RunningCalls, drain
-from quarry_server.transport.exposure import warn_if_exposed
 from quarry_server.transport.interceptors import TypedErrors
 from quarry_server.transport.reflection import add_reflection
-
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  every interface includes this one
 
 
 class Server:
@@ -38,21 +34,27 @@ class Server:
         grpc_server: grpc.aio.Server,
         health_servicer: health.aio.HealthServicer,
         calls: RunningCalls,
+        transport: TransportParts,
         address: str,
     ):
         self._grpc, self._health, self._calls, self.address = grpc_server, health_servicer, calls, address
+        self._transport = transport  # gRPC asks its certificates at each handshake, and keeps no reference
 
     async def drain(self, policy: DrainPolicy) -> None:
         """Stops it, as ``quarry_server.transport.drain.drain`` does."""
         await drain(self._grpc, self._health, ["", *SERVICES], self._calls, policy)
 
 
-async def serve_parts(parts: Parts, ending: Ending, look_at_stop: LookAtStop) -> Server:
+async def serve_parts(
+    parts: Parts, transport: TransportParts, ending: Ending, look_at_stop: LookAtStop
+) -> Server:
     """Answers calls over ``parts`` from now on; the caller drains the server before ``ending`` closes them.
 
     The port is bound when little is left to do, because whoever connects from then on waits for an answer.
 
-    Raises UnavailableError if the port is taken.
+    Raises:
+        UnavailableError: the port is taken, or a socket cannot be made.
+        FailedPreconditionError: somebody listens on the socket, or it is another file.
     """
     settings, calls = parts.settings, RunningCalls()
     limits = choose_connection_limits(settings.connections)
@@ -60,10 +62,9 @@ async def serve_parts(parts: Parts, ending: Ending, look_at_stop: LookAtStop) ->
         interceptors=[calls, TypedErrors(), CallerLog()], options=make_grpc_options(limits)
     )
     health_servicer = health.aio.HealthServicer()
-    address = _bind(grpc_server, settings)
     try:
-        await asyncio.to_thread(warn_if_exposed, settings.host, address)
-        services = await build_services(parts, find_reachable_address(address), limits, ending)
+        address = await listen(grpc_server, settings, transport)
+        services = await build_services(parts, listen_for_jobs(grpc_server, settings, ending), limits, ending)
         _register(grpc_server, services, health_servicer, settings)
         look_at_stop()
         await grpc_server.start()
@@ -73,16 +74,7 @@ async def serve_parts(parts: Parts, ending: Ending, look_at_stop: LookAtStop) ->
     except BaseException:
         await _give_back_port(grpc_server)
         raise
-    return Server(grpc_server, health_servicer, calls, address)
-
-
-def _bind(server: grpc.aio.Server, settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    try:
-        port = server.add_insecure_port(f"{host}:{settings.port}")
-    except RuntimeError as error:
-        raise UnavailableError(f"cannot listen on {host}:{settings.port}: {error}") from None
-    return f"{host}:{port}"
+    return Server(grpc_server, health_servicer, calls, transport, address)
 
 
 async def _give_back_port(server: grpc.aio.Server) -> None:
@@ -90,12 +82,6 @@ async def _give_back_port(server: grpc.aio.Server) -> None:
     with contextlib.suppress(grpc.aio.UsageError):  # it has been started
         await server.start()
     await server.stop(None)
-
-
-def find_reachable_address(address: str) -> str:
-    """Returns where a process on this machine reaches a server that listens on ``address``."""
-    host, _, port = address.rpartition(":")
-    return f"{_LOOPBACK.get(host, host)}:{port}"
 
 
 def _register(

@@ -17,6 +17,7 @@ from quarry.documents.tables import open_database
 from quarry.documents.writer import to_typed_error
 from quarry.errors import FailedPreconditionError
 from quarry.storage.marks import DatabaseInUse
+from quarry.storage.private import make_private
 from quarry.storage.quarantine import Quarantine
 from quarry.storage.start_check import (
     COLLECTIONS,
@@ -66,7 +67,7 @@ class DataFolder:
         try:
             self.quarantine = Quarantine(path, quarantine_days)
             self._state = self._check(accept_loss)
-            _make_private(path)
+            _close_to_others(path)
         except BaseException:
             self._lock.release()
             raise
@@ -215,14 +216,14 @@ def _keep_keys_above(engine: sa.Engine, highest_key: int) -> None:
             )
 
 
-def _make_private(path: Path) -> None:
-    """Lets nobody but the server's user into the folder, nor at the databases in it."""
-    try:
-        if path.stat().st_mode & stat.S_ISVTX:
-            logger.warning("%s is a folder that all users share: give Quarry one of its own", path)
-        else:
-            path.chmod(0o700)
-        for file in path.glob("*.db*"):
-            file.chmod(0o600)
-    except PermissionError as error:
-        logger.warning("others may read %s, which belongs to another user: %s", path, error)
+def _close_to_others(path: Path) -> None:
+    """Lets nobody but the server's user into the folder, nor at what an earlier server has left in it.
+
+    In a folder that all users share it closes the databases alone: the rest may be theirs.
+    """
+    shared = bool(path.stat().st_mode & stat.S_ISVTX)
+    if shared:
+        logger.warning("%s is a folder that all users share: give Quarry one of its own", path)
+    left_open = sum(make_private(part) for part in (path.glob("*.db*") if shared else [path]))
+    if left_open:
+        logger.warning("others may read %d parts of %s, which belong to another user", left_open, path)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from quarry.errors import InvalidArgumentError, ModelError, OutOfRangeError
 from quarry.models.run_settings import read_json
+from quarry.storage.private import make_private
 from quarry.training.forms import read_model_form
 
 _LAYER = re.compile(r"(.*\bencoder\.layer\.|.*\blayers\.)(\d+)(\..*)")
@@ -51,6 +52,7 @@ def cut_student(base: Path, layers: int, target: Path) -> Path:
         raise ModelError(f"{base} names its layers in a way that is not known", path=str(base))
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(base, target, ignore=shutil.ignore_patterns(*_NOT_COPIED))
+    make_private(target)  # whoever may read the base need not read what becomes of it
     save_file(weights, target / _WEIGHTS, metadata={"format": "pt"})
     config = read_json(base / "config.json") | {"num_hidden_layers": layers}
     (target / "config.json").write_text(json.dumps(config, indent=1))

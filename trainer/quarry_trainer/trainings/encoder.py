@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from quarry.models.blend import RERANKER_ALONE
+from quarry.storage.private import make_private
 from quarry.training.spec import MAX_EPOCH_STEPS, TrainingSpec
 from quarry_trainer.data.dataset import TextGroup
 from quarry_trainer.evaluation.encoder_scoring import CosineScorer, ServedEncoders
@@ -59,4 +60,5 @@ class EncoderRecipe:
 
     def _save(self, folder: Path) -> None:
         shutil.copytree(self._base, folder, ignore=shutil.ignore_patterns(*WEIGHTS))
+        make_private(folder)  # whoever may read the base need not read what becomes of it
         self._encoder.save(folder)

@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HOW_TO = ROOT / "docs" / "how-to"
-PORT = "50051"
+PORT, TLS_PORT = "50051", "50443"
 NOT_RUN = {
     r"quarry train ": "a training takes minutes; test_loop_over_grpc.py trains",
     r"quarry loop ": "a turn trains; tests/integration/api/learning runs turns",
@@ -82,10 +82,14 @@ def find_free_port() -> str:
 
 @pytest.mark.timeout(1_800)
 def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
-    port = find_free_port()
-    session = write_session(tmp_path).replace(PORT, port)
+    port, tls_port = find_free_port(), find_free_port()
+
+    def put_ports(text: str) -> str:
+        return text.replace(PORT, port).replace(TLS_PORT, tls_port)
+
+    session = put_ports(write_session(tmp_path))
     for program in tmp_path.glob("*.py"):
-        program.write_text(program.read_text().replace(PORT, port))
+        program.write_text(put_ports(program.read_text()))
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = {
         **os.environ,
@@ -182,6 +186,8 @@ def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
     shown = re.findall(r"^ *1 (.+?)  ", said_by["index-files.md"], re.MULTILINE)
     assert shown == ["Chain oil", "Rivers at night"], said_by["index-files.md"]
     assert re.search(r"^\[0\]$", said_by["send-clicks.md"], re.MULTILINE)
+    assert "\n['notes']\n" in said_by["tls.md"]
+    assert len(re.findall(r"^ +notes +0 ", said_by["tls.md"], re.MULTILINE)) == 3, said_by["tls.md"]
     assert (tmp_path / "clicks.parquet").stat().st_size > 10_000
     assert (tmp_path / "backup" / "documents.db").exists()
 

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 FIELD = "socket"
 ANSWER_S = 1.0
 """A listener takes a connection at once; what takes longer has too much to do, and is there."""
+SYSTEM_FOLDER = Path("/tmp")  # noqa: S108  mkdtemp makes a folder in it that is this user's alone
+"""Always a short path. A user's runtime folder goes when the user logs out, and the server may stay."""
 JOBS_PREFIX, JOBS_NAME = "quarry-jobs-", "s"
 
 
@@ -64,7 +66,10 @@ class JobsSocket:
     """
 
     def __init__(self, server: grpc.aio.Server, data: Path) -> None:
-        """Listens in a new folder that only this user can enter, below the data folder if its path is short.
+        """Listens in a new folder that only this user can enter.
+
+        It lies outside the data folder, unless there is no other place: what copies that folder while the
+        server runs, or after it was killed, may stumble over a socket.
 
         Raises UnavailableError if there is no place for it.
         """
@@ -83,18 +88,15 @@ class JobsSocket:
 
 
 def _choose_root(data: Path) -> Path:
-    """Chooses the folder in which the socket's path is short enough."""
-    for root in ((data / TEMPORARY).absolute(), *map(Path, _list_system_folders())):
+    """Chooses a folder to write to in which the socket's path is short enough."""
+    for root in (SYSTEM_FOLDER, (data / TEMPORARY).absolute()):
         fits = not find_path_problem(root / f"{JOBS_PREFIX}{'x' * 8}" / JOBS_NAME)
         if fits and os.access(root, os.W_OK | os.X_OK):
             return root
-    raise UnavailableError("no folder for temporary files has a path short enough for the socket of jobs")
-
-
-def _list_system_folders() -> Iterator[str]:
-    if folder := os.environ.get("XDG_RUNTIME_DIR"):
-        yield folder
-    yield "/tmp"  # noqa: S108  mkdtemp makes a folder in it that is this user's alone
+    raise UnavailableError(
+        f"there is no place for the socket of jobs: {SYSTEM_FOLDER} cannot be written to, and the path of "
+        f"{data.absolute()} is too long"
+    )
 
 
 def _remove_stale(root: Path) -> None:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.certificates import make_authority, make_certificate
 from tests.integration.crash.server import Server, ServerEnded
@@ -14,6 +15,7 @@ from tests.integration.network.test_tls import listed, run_quarry, serving
 
 from quarry.client import AsyncClient, Client, Tls
 from quarry.v1.collection_service_pb2 import ListCollectionsRequest
+from quarry_server.transport.sockets import JOBS_PREFIX
 
 NO_ENCODER = Path("none")
 
@@ -22,6 +24,13 @@ NO_ENCODER = Path("none")
 def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir="/tmp") as made:
         yield Path(made)
+
+
+def find_jobs_folder(server: Server) -> Path:
+    """The folder of the socket that the server keeps for its jobs."""
+    found = {Path(str(one.laddr)) for one in psutil.Process(server.pid).net_connections(kind="unix")}
+    (path,) = {path for path in found if path.parent.name.startswith(JOBS_PREFIX)}
+    return path.parent
 
 
 async def test_clients_and_the_command_line_take_the_socket(folder: Path) -> None:
@@ -58,17 +67,18 @@ async def test_a_killed_server_leaves_a_socket_that_the_next_one_takes_and_a_liv
 ) -> None:
     path = folder / "q.sock"
     server = await Server.start(folder / "data", NO_ENCODER, SOCKET=str(path))
+    left = find_jobs_folder(server)
     await server.kill()
     assert path.is_socket()
-    left = list((folder / "data" / ".quarry-tmp").glob("quarry-jobs-*"))
-    assert len(left) == 1
-    async with serving(folder / "data", SOCKET=str(path)):
+    assert (left / "s").is_socket()
+    async with serving(folder / "data", SOCKET=str(path)) as server:
         await asyncio.to_thread(listed, f"unix:{path}", None)
-        assert not left[0].exists()
+        assert not left.exists()
+        inside = find_jobs_folder(server)
         with pytest.raises(ServerEnded, match="another server listens on"):
             await Server.start(folder / "other", NO_ENCODER, SOCKET=str(path))
         await asyncio.to_thread(listed, f"unix:{path}", None)
-    assert not list((folder / "data" / ".quarry-tmp").glob("quarry-jobs-*"))
+    assert not inside.exists()
 
 
 async def test_a_file_that_is_no_socket_stays(folder: Path) -> None:
@@ -88,8 +98,8 @@ async def test_the_socket_of_jobs_is_reached_without_a_certificate_and_by_its_us
         "TLS__KEY": str(pair.key),
         "TLS__CLIENT_CA": str(authority.certificate),
     }
-    async with serving(folder / "data", **settings):
-        (inside,) = (folder / "data" / ".quarry-tmp").glob("quarry-jobs-*")
+    async with serving(folder / "data", **settings) as server:
+        inside = find_jobs_folder(server)
         assert stat.S_IMODE(inside.stat().st_mode) == 0o700
         assert stat.S_IMODE((inside / "s").stat().st_mode) == 0o600
         await asyncio.to_thread(listed, f"unix:{inside}/s", None)
@@ -101,7 +111,6 @@ async def test_a_start_whose_port_is_taken_leaves_no_socket(folder: Path) -> Non
         with pytest.raises(ServerEnded, match="cannot listen on"):
             await start_on(port, folder)
     assert not (folder / "q.sock").exists()
-    assert not list((folder / "data" / ".quarry-tmp").glob("quarry-jobs-*"))
 
 
 async def start_on(port: str, folder: Path) -> None:

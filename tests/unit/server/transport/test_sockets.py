@@ -6,7 +6,6 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -143,48 +142,47 @@ async def test_the_longest_path_can_be_bound(server: Any, folder: Path) -> None:
     listen_on_socket(server, folder / ("x" * (LONGEST_PATH_BYTES - len(str(folder)) - 1)))
 
 
-def make_data(folder: Path, length: int = 0) -> Path:
-    data = folder / ("d" * length or "data")
+def make_data(folder: Path, length: int = 4) -> Path:
+    data = folder / ("d" * length)
     (data / ".quarry-tmp").mkdir(parents=True)
     return data
 
 
 async def test_the_socket_of_jobs_lies_in_a_folder_of_its_own_until_the_end(
-    server: Any, folder: Path
+    server: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sockets, "SYSTEM_FOLDER", folder)
     made = JobsSocket(server, make_data(folder))
-    (inside,) = (folder / "data" / ".quarry-tmp").glob(f"{JOBS_PREFIX}*")
+    inside = Path(made.address.removeprefix("unix:")).parent
+    assert inside.name.startswith(JOBS_PREFIX)
+    assert inside.parent == folder
     assert stat.S_IMODE(inside.stat().st_mode) == 0o700
-    assert made.address == f"unix:{inside}/s"
     made.remove()
     assert not inside.exists()
 
 
-async def test_below_a_long_path_it_lies_in_the_users_runtime_folder(
+async def test_what_killed_servers_left_goes_and_what_others_use_stays(
     server: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = folder / "run"
-    runtime.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    stale, empty = runtime / f"{JOBS_PREFIX}stale", runtime / f"{JOBS_PREFIX}empty"
-    for left in (stale, empty):
+    monkeypatch.setattr(sockets, "SYSTEM_FOLDER", folder)
+    stale, empty, alive = (folder / f"{JOBS_PREFIX}{name}" for name in ("stale", "empty", "alive"))
+    for left in (stale, empty, alive):
         left.mkdir()
     leave_socket(stale / "s")
     with socket.socket(socket.AF_UNIX) as living:
-        (runtime / f"{JOBS_PREFIX}alive").mkdir()
-        living.bind(str(runtime / f"{JOBS_PREFIX}alive" / "s"))
+        living.bind(str(alive / "s"))
         living.listen()
-        made = JobsSocket(server, make_data(folder, 90))
-    assert made.address.startswith(f"unix:{runtime}/{JOBS_PREFIX}")
-    assert not stale.exists()  # a server was killed
-    assert empty.exists()  # another server may be about to bind
-    assert (runtime / f"{JOBS_PREFIX}alive" / "s").is_socket()
-    made.remove()
+        JobsSocket(server, make_data(folder)).remove()
+    assert not stale.exists()
+    assert empty.exists()  # its server may be about to bind
+    assert (alive / "s").is_socket()
 
 
-async def test_without_any_place_for_it_the_start_fails(
+async def test_where_the_system_has_no_folder_it_lies_in_the_data_folder(
     server: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sockets, "os", SimpleNamespace(access=lambda *_: False, W_OK=2, X_OK=1, environ={}))
-    with pytest.raises(UnavailableError, match="no folder"):
-        JobsSocket(server, make_data(folder))
+    monkeypatch.setattr(sockets, "SYSTEM_FOLDER", folder / "none")
+    data = make_data(folder)
+    assert JobsSocket(server, data).address.startswith(f"unix:{data}/.quarry-tmp/{JOBS_PREFIX}")
+    with pytest.raises(UnavailableError, match="no place for the socket"):
+        JobsSocket(server, make_data(folder, 90))

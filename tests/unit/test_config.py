@@ -118,3 +118,24 @@ def test_settings_are_written_as_they_are_read_and_without_the_key(write: Writer
     assert load_settings(write(write_settings(settings))).model_dump() == settings.model_dump()
     secret = load_settings(write('[qdrant]\napi_key = "secret"\n'))
     assert "secret" not in write_settings(secret)
+
+
+def test_variables_of_a_clients_tls_are_not_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("QUARRY_USE_TLS", "QUARRY_TLS_CA", "QUARRY_TLS_CERT", "QUARRY_TLS_KEY"):
+        monkeypatch.setenv(name, "1")
+    assert not load_settings().tls.on
+    monkeypatch.setenv("QUARRY_TLS_CERTIFICATE", "c.pem")  # meant for the server, which would have no TLS
+    with pytest.raises(InvalidArgumentError, match=r"did you mean QUARRY_TLS__CERTIFICATE\?"):
+        load_settings()
+
+
+def test_variables_of_tls_are_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CERTIFICATE", "KEY", "CLIENT_CA"):
+        monkeypatch.setenv(f"QUARRY_TLS__{name}", name)
+    found = load_settings().tls
+    assert (found.on, found.certificate, found.key, found.client_ca) == (
+        True,
+        "CERTIFICATE",
+        "KEY",
+        "CLIENT_CA",
+    )

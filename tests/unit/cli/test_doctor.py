@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from quarry_cli.checks import check as checks
+from quarry_cli.checks import machine
 from quarry_cli.checks.check import Check, CheckState
 from quarry_cli.checks.machine import check_data_folder, check_server, is_port_free
 from quarry_cli.commands import doctor
@@ -72,3 +73,31 @@ def test_nobody_at_the_default_address_is_fine_if_the_port_is_free(monkeypatch):
         address = f"127.0.0.1:{listener.getsockname()[1]}"
     monkeypatch.setattr("quarry_cli.checks.machine.DEFAULT_ADDRESS", address)
     assert [check.state for check in check_server(None)] == [CheckState.OK]
+
+
+def exposure(monkeypatch, address, encrypted=False, outward="", open_there=False):
+    monkeypatch.setattr(machine, "find_outward_address", lambda: outward)
+    monkeypatch.setattr(machine, "is_port_open", lambda host, port: open_there)
+    return [check.state for check in machine.check_exposure(address, encrypted)]
+
+
+def test_a_port_that_others_reach_without_tls_is_a_warning(monkeypatch):
+    assert exposure(monkeypatch, "10.1.2.3:50051") == [CheckState.WARN]
+    assert exposure(monkeypatch, "127.0.0.1:50051", outward="10.1.2.3", open_there=True) == [CheckState.WARN]
+
+
+def test_a_port_that_others_do_not_reach_or_that_speaks_tls_is_fine(monkeypatch):
+    assert exposure(monkeypatch, "127.0.0.1:50051", outward="10.1.2.3") == [CheckState.OK]
+    assert exposure(monkeypatch, "[::1]:50051") == [CheckState.OK]
+    assert exposure(monkeypatch, "10.1.2.3:50051", encrypted=True) == [CheckState.OK]
+    assert exposure(monkeypatch, "unix:/tmp/q.sock") == []
+
+
+def test_an_open_port_is_found_by_the_address_that_others_use():
+    outward = machine.find_outward_address()
+    if not outward:
+        pytest.skip("this machine has no network")
+    with socket.create_server((outward, 0)) as listener:
+        port = listener.getsockname()[1]
+        assert machine.is_port_open(outward, port)
+    assert not machine.is_port_open(outward, port)

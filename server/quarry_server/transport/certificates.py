@@ -1,7 +1,10 @@
 """The server's certificate: read and checked at the start, and again whenever its files have changed."""
 
+import base64
+import binascii
 import logging
 import os
+import re
 import ssl
 import stat
 import threading
@@ -19,6 +22,9 @@ logger = logging.getLogger(__name__)
 MAX_FILE_BYTES = 2**20
 """Nobody's chain is as long: a larger file is a mistake, and would be read at a handshake."""
 _OTHERS_READ, _OTHERS_AND_GROUP = 0o007, 0o077
+_KEY_BLOCK = re.compile(rb"-----BEGIN ([A-Z ]*)PRIVATE KEY-----(.*?)-----END", re.DOTALL)
+_KINDS = ("2a864886f70d010101", "2a8648ce3d030107", "2b81040022", "2b81040023")
+"""The object identifiers of RSA and of the three curves, as they stand in a key."""
 Stamp = tuple[object, ...]
 
 
@@ -153,6 +159,7 @@ def _check_privacy(path: Path, found: os.stat_result) -> None:
 def _check_pair(tls: TlsSettings, found: Certificates) -> None:
     if b"ENCRYPTED" in found.key:
         raise InvalidArgumentError("tls.key", f"{tls.key} has a passphrase, which nobody can give at a start")
+    _check_kind("tls.key", tls.key, found.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(tls.certificate, tls.key, password=_refuse_passphrase)
@@ -164,6 +171,18 @@ def _check_pair(tls: TlsSettings, found: Certificates) -> None:
         raise InvalidArgumentError("tls.certificate", problem) from None
     except (OSError, ValueError) as error:
         raise InvalidArgumentError("tls.certificate", f"cannot be used: {error}") from None
+
+
+def _check_kind(field: str, path: str, pem: bytes) -> None:
+    """Refuses kinds that OpenSSL knows and gRPC does not serve with: they fail at each handshake, unnamed."""
+    block = _KEY_BLOCK.search(pem)
+    try:
+        content = base64.b64decode(block[2]) if block else b""
+    except binascii.Error:
+        content = b""
+    if (block and block[1] == b"RSA ") or any(bytes.fromhex(kind) in content for kind in _KINDS):
+        return
+    raise InvalidArgumentError(field, f"{path} holds no key of RSA or of the curves P-256, P-384 and P-521")
 
 
 def _refuse_passphrase() -> str:

@@ -9,6 +9,7 @@ import shutil
 import socket
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 FIELD = "socket"
 ANSWER_S = 1.0
 """A listener takes a connection at once; what takes longer has too much to do, and is there."""
+LOCK_S, LOCK_POLL_S = 2.0, 0.02
 SYSTEM_FOLDER = Path("/tmp")  # noqa: S108  mkdtemp makes a folder in it that is this user's alone
 """Always a short path. A user's runtime folder goes when the user logs out, and the server may stay."""
 JOBS_PREFIX, JOBS_NAME = "quarry-jobs-", "s"
@@ -75,7 +77,10 @@ class JobsSocket:
         """
         root = _choose_root(data)
         _remove_stale(root)
-        self._folder = Path(tempfile.mkdtemp(prefix=JOBS_PREFIX, dir=root))
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix=JOBS_PREFIX, dir=root))
+        except OSError as error:
+            raise UnavailableError(f"no folder can be made in {root}: {error.strerror}") from None
         try:
             self.address = listen_on_socket(server, self._folder / JOBS_NAME)
         except BaseException:
@@ -129,12 +134,17 @@ def _hold_folder(folder: Path) -> Iterator[None]:
 
 
 def _lock(held: int, folder: Path) -> None:
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise UnavailableError(
-            f"another server is opening a socket in {folder}: try again ({error.strerror})"
-        ) from None
+    """Locks the open folder. Other servers hold it for a moment; what holds it for longer is no server."""
+    deadline = time.monotonic() + LOCK_S
+    while True:
+        try:
+            return fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"another process keeps sockets from being opened in {folder}: {error.strerror}"
+                ) from None
+        time.sleep(LOCK_POLL_S)
 
 
 def _make_room(path: Path) -> None:
@@ -149,7 +159,10 @@ def _make_room(path: Path) -> None:
         raise FailedPreconditionError(f"{path} is there and is no socket: name another path, or remove it")
     _check_stale(path)
     logger.info("removing %s, which a server that was killed has left", path)
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be removed: {error.strerror}") from None
 
 
 def _check_stale(path: Path) -> None:

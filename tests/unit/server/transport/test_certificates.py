@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import grpc
 import pytest
 from tests.certificates import Pair, make_authority, make_certificate
 
@@ -104,6 +105,52 @@ def test_a_key_with_a_passphrase_is_refused(pair: Pair, tmp_path: Path) -> None:
         subprocess.run(command, check=True, capture_output=True)
         locked.chmod(0o600)
         assert "passphrase" in refuse(tls(Pair(pair.certificate, locked))).problem
+
+
+def make_key(folder: Path, *kind: str) -> Pair:
+    """Makes a certificate that signs itself, with a key of this kind."""
+    made = Pair(folder / "other.pem", folder / "other.key")
+    command = ["openssl", "req", "-x509", "-newkey", *kind, "-nodes", "-days", "2", "-subj", "/CN=x"]
+    files = ["-keyout", str(made.key), "-out", str(made.certificate)]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    made.key.chmod(0o600)
+    return made
+
+
+def write_in_old_form(key: Path) -> Path:
+    """Writes a key as `BEGIN RSA PRIVATE KEY` or `BEGIN EC PRIVATE KEY`."""
+    old = key.with_name("old.key")
+    command = ["openssl", "pkey", "-traditional", "-in", str(key), "-out", str(old)]
+    subprocess.run(command, check=True, capture_output=True)
+    old.chmod(0o600)
+    return old
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [["ed448"], ["ed25519"], ["ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"]],
+    ids=lambda kind: kind[-1],
+)
+def test_a_key_that_grpc_does_not_read_is_refused_by_its_kind(tmp_path: Path, kind: list[str]) -> None:
+    found = make_key(tmp_path, *kind)
+    assert "holds no key of RSA" in refuse(tls(found)).problem
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [["rsa:2048"], *(["ec", "-pkeyopt", f"ec_paramgen_curve:P-{size}"] for size in (256, 384, 521))],
+    ids=lambda kind: kind[-1],
+)
+@pytest.mark.parametrize("form", ["pkcs8", "traditional"])
+async def test_every_other_kind_and_form_of_key_serves(tmp_path: Path, kind: list[str], form: str) -> None:
+    found = make_key(tmp_path, *kind)
+    if form == "traditional":
+        found = Pair(found.certificate, write_in_old_form(found.key))
+    certificates = RenewedCertificates(tls(found))
+    server = grpc.aio.server()
+    assert server.add_secure_port("127.0.0.1:0", certificates.make_credentials())
+    await server.start()
+    await server.stop(None)
 
 
 def replace(old: Pair, new: Pair) -> None:

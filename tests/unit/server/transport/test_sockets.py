@@ -1,9 +1,11 @@
 """Unix sockets: only what nobody listens on any more is replaced, and only its user can open one."""
 
+import contextlib
 import os
 import socket
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,9 +119,35 @@ async def test_what_is_no_socket_stays(server: Any, folder: Path, kind: str) -> 
     assert path.is_symlink() or not path.is_socket()
 
 
-async def test_two_servers_do_not_look_at_one_folder_at_once(server: Any, folder: Path) -> None:
-    with sockets._hold_folder(folder), pytest.raises(UnavailableError, match="another server is opening"):
+async def test_two_servers_do_not_look_at_one_folder_at_once(
+    server: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "LOCK_S", 0.1)
+    with sockets._hold_folder(folder), pytest.raises(UnavailableError, match="keeps sockets from being"):
         listen_on_socket(server, folder / "q.sock")
+
+
+async def test_a_server_waits_while_another_one_opens_its_socket(server: Any, folder: Path) -> None:
+    held = contextlib.ExitStack()
+    held.enter_context(sockets._hold_folder(folder))
+    release = threading.Timer(0.1, held.close)
+    release.start()
+    listen_on_socket(server, folder / "q.sock")
+    release.join()
+
+
+async def test_a_stale_socket_that_cannot_be_removed_is_no_fault_of_the_data_folder(
+    server: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_socket(folder / "q.sock")
+
+    def refuse(path: Path, missing_ok: bool) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(UnavailableError, match="cannot be removed: Operation not permitted"):
+        listen_on_socket(server, folder / "q.sock")
+    monkeypatch.undo()
 
 
 def test_a_path_that_is_too_long_is_refused_before_anything_is_opened(folder: Path) -> None:

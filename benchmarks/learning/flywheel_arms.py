@@ -74,14 +74,18 @@ ARMS |= {
     for count in (14, 21)
 }
 CONSTANTS = {
-    "spread": (2.0, 4.0, 20.0, 1e6),
+    "spread": (2.0, 4.0, 10.0, 20.0, 1e6),
     "pool": (15, 60),
     "duplicate": (0.9, 1.01),
     "together": (0.1, 1.01),
 }
-"""Other values of the constants of `quarry`, one at a time; 1e6 and 1.01 leave one out."""
+"""Values of the constants of `quarry` that were tried, one at a time; 1e6 and 1.01 leave one out."""
+TRIED_BESIDE = {"spread": 10.0}
+"""What the others were tried beside, since it was the default then."""
 ARMS |= {
-    f"quarry, {name} {value:g}": Arm("quarry", constants=((name, value),), seeds=2, development=True)
+    f"quarry, {name} {value:g}": Arm(
+        "quarry", constants=tuple((TRIED_BESIDE | {name: value}).items()), seeds=2, development=True
+    )
     for name, values in CONSTANTS.items()
     for value in values
 }

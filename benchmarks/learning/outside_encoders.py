@@ -1,4 +1,4 @@
-"""Two encoders that are no member of any ensemble, to measure how hard negatives are."""
+"""Encoders that Quarry does not bring: members of ensembles, and measures of how hard negatives are."""
 
 import quarry as quarry  # forbids telemetry before a library is imported
 

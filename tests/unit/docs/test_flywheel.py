@@ -94,6 +94,18 @@ def test_the_table_of_what_is_kept_of_a_passage_has_the_lines_of_its_runs() -> N
         assert f"| {line['form']} | {line['bytes']:,} | {mean(measure([line])):.3f} |" in page
 
 
+def test_the_table_by_the_present_spread_has_the_lines_of_its_runs() -> None:
+    runs = read_runs("flywheel_spread_4.jsonl")
+    for name in ("medquad", "stackfaq, known", "stackfaq, unseen"):
+        fused, random, quarry = (mean(measure(runs[name, arm])) for arm in ("fused", "random", "quarry"))
+        row = re.search(rf"(?m)^\| {name} \| {fused:.3f} \| {random:.3f} \| {quarry:.3f} \| (\S+) .*$", PAGE)
+        assert row is not None, name
+        assert float(row[1]) == pytest.approx(quarry - fused, abs=5.1e-4)
+    assert {len(some) for (_, arm), some in runs.items() if arm != "fused"} == {3}
+    wrong = [read["stackfaq, unseen", "quarry"][0]["material"]["wrong_positives"] for read in (runs, RUNS)]
+    assert "{:.1%} of the new positives are wrong, where {:.1%}".format(*wrong).replace("%", " %") in PAGE
+
+
 def test_both_pages_say_what_the_turns_measured() -> None:
     turns = defaultdict(list)
     for turn in read_lines("turns.jsonl"):
@@ -118,7 +130,7 @@ def test_the_constants_of_quarry_are_told_as_they_were_measured() -> None:
         "[the fused order](../reference/glossary.md#candidate)": "fused",
         "`spread` 2": "quarry, spread 2",
         "`spread` 4": "quarry, spread 4",
-        "`spread` 10": "quarry",
+        "`spread` 10": "quarry, spread 10",
         "`spread` 20": "quarry, spread 20",
         "`spread` 10, `pool` 15": "quarry, pool 15",
         "`spread` 10, `pool` 60": "quarry, pool 60",

@@ -49,15 +49,14 @@ unit: ## The unit and contract tests, side by side
 	python -m pytest --numprocesses auto --dist loadfile tests/unit tests/contract
 
 # Two workers at most: a server, its store and its job are several processes already. A worker gets the next file
-# when it has two tests left, so the two files that take longest come first, and fall to a worker each.
+# when it has two tests left, so the files that take longest come first.
 LONGEST := tests/integration/api/learning/test_poisoned_loop.py \
-	tests/integration/api/learning/test_real_training.py
-# These measure time, stop processes, fill disks, or count what the whole machine does.
-ONE_BY_ONE := tests/integration/crash tests/integration/liveness tests/integration/network \
-	tests/integration/recovery tests/integration/test_hot_swap.py tests/integration/test_collections.py \
+	tests/integration/api/learning/test_real_training.py tests/integration/recovery/test_crashes.py
+# These measure time, or count what the whole machine does.
+ONE_BY_ONE := tests/integration/liveness tests/integration/network tests/integration/test_hot_swap.py \
 	tests/integration/test_server_log.py
 SIDE_BY_SIDE := $(LONGEST) $(filter-out $(LONGEST) $(ONE_BY_ONE), $(wildcard tests/e2e/test_*.py \
-	tests/integration/api/*/test_*.py tests/integration/test_*.py))
+	tests/integration/api/*/test_*.py tests/integration/recovery/test_*.py tests/integration/test_*.py))
 
 integration: ## The tests with servers and real jobs
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SIDE_BY_SIDE)

@@ -5,15 +5,12 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
-from google.protobuf.message import Message
-
 from quarry.collections.collection_handle import CollectionHandle, WriteSummary
 from quarry.collections.collections import Collections
 from quarry.deadline import Deadline
 from quarry.documents.bulk_updates import Refusal
 from quarry.documents.catalog import NO_ENCODER
 from quarry.documents.log import Upsert, WriteOutcome
-from quarry.documents.requests import check_request_id
 from quarry.documents.store import RequestId
 from quarry.documents.upsert_checker import UpsertChecker
 from quarry.errors import (
@@ -48,6 +45,7 @@ from quarry_server.common.paging import (
     parse_page_size,
     take_fitting,
 )
+from quarry_server.common.request_ids import parse_request_id
 from quarry_server.common.streams import read_batches
 from quarry_server.common.values import make_etag, parse_etag, parse_fields, set_fields, to_document_message
 from quarry_server.search.filters import parse_filter
@@ -306,11 +304,6 @@ class FieldChange:
         if message.ByteSize() > MAX_DOCUMENT_BYTES:
             raise OutOfRangeError("document.fields", f"would have over {MAX_DOCUMENT_BYTES} bytes in all")
         return whole
-
-
-def parse_request_id(request_id: str, method: str, request: Message) -> RequestId:
-    check_request_id(request_id)
-    return RequestId(request_id, method, request.SerializeToString(deterministic=True) if request_id else b"")
 
 
 def parse_wait(value: int) -> bool:

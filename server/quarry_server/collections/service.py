@@ -16,7 +16,6 @@ from quarry.ranking.cascade import Cascade
 from quarry.ranking.promotion_policy import PromotionPolicy
 from quarry.v1 import collection_service_pb2 as pb
 from quarry_server.collections.aliases import AliasServicer
-from quarry_server.collections.documents import parse_request_id
 from quarry_server.collections.messages import (
     parse_promotion,
     parse_settings,
@@ -31,6 +30,7 @@ from quarry_server.common.model_names import RequestedModels, list_names
 from quarry_server.common.operations import Tell, start_operation
 from quarry_server.common.page_tokens import COLLECTIONS
 from quarry_server.common.paging import ListPage
+from quarry_server.common.request_ids import parse_request_id
 from quarry_server.common.values import parse_etag, to_timestamp
 from quarry_server.search.queries import parse_cascade
 

@@ -28,8 +28,8 @@ from quarry.feedback.types import Event, EventType
 from quarry.schema import check_id
 from quarry.v1 import feedback_service_pb2 as pb
 from quarry_server.common.errors import make_ok_status, make_status
+from quarry_server.common.labels import MAX_PERSON_BYTES, check_attributes, check_label
 from quarry_server.common.values import parse_timestamp
-from quarry_server.search.search_context import MAX_PERSON_BYTES, check_attributes, check_label
 
 MAX_BATCH_EVENTS = 1_000
 

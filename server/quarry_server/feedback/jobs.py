@@ -33,10 +33,10 @@ from quarry.jobs.operations import Operations
 from quarry.registry.feedback_use import list_learned_from
 from quarry.storage.disk import make_write_error
 from quarry.v1 import feedback_service_pb2 as pb
+from quarry_server.common.labels import MAX_PERSON_BYTES, check_label
 from quarry_server.common.operations import Tell
 from quarry_server.common.uploads import StreamForm, receive_file
 from quarry_server.common.values import parse_timestamp
-from quarry_server.search.search_context import MAX_PERSON_BYTES, check_label
 from quarry_server.wiring import OpenFeedback
 
 FOLDER = "imports"

@@ -15,12 +15,12 @@ from quarry.mining.sets import EXAMPLES, PAGE, REPORT, MiningSets
 from quarry.v1 import mining_service_pb2 as pb
 from quarry.v1 import mining_service_pb2_grpc
 from quarry.waiting import TimedWork
-from quarry_server.collections.documents import parse_request_id
 from quarry_server.common.context import Context, resolve_deadline
 from quarry_server.common.jobs import CollectionJobs
 from quarry_server.common.model_names import RequestedModels, list_names
 from quarry_server.common.page_tokens import MINING_SETS
 from quarry_server.common.paging import ListPage
+from quarry_server.common.request_ids import parse_request_id
 from quarry_server.mining.messages import to_relevance_message, to_set_message
 from quarry_server.mining.plans import MiningPlans
 from quarry_server.mining.requests import parse_estimate, parse_mining

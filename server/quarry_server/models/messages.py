@@ -6,9 +6,9 @@ from quarry.registry.serving import Note
 from quarry.registry.versions import ModelState, ModelVersion
 from quarry.training.spec import Caution, KindName, Metric, ModelVerdict, TrainingResult
 from quarry.v1 import model_service_pb2 as pb
-from quarry_server.collections.documents import parse_request_id
+from quarry_server.common.labels import check_label
+from quarry_server.common.request_ids import parse_request_id
 from quarry_server.common.values import to_timestamp
-from quarry_server.search.search_context import check_label
 
 Change = (
     pb.PromoteModelRequest | pb.RollbackModelRequest | pb.PromoteRankingRequest | pb.RollbackRankingRequest

@@ -36,7 +36,7 @@ from quarry_server.wiring import (
     read_examples_limits,
 )
 
-LIBRARY_GRACE_S = 2.0
+COLLECTIONS_GRACE_S = 2.0
 """When the server ends, for whoever still uses a collection."""
 
 LookAtStop = Callable[[], None]
@@ -162,7 +162,7 @@ def _make_collections(
         settings.search.threads,
         settings.liveness.behind_after_s,
     )
-    ending.push("the collections", partial(open_collections.close, LIBRARY_GRACE_S))
+    ending.push("the collections", partial(open_collections.close, COLLECTIONS_GRACE_S))
     return open_collections
 
 

@@ -14,10 +14,10 @@ from quarry.jobs.process import OnProgress
 from quarry.training.loop_jobs import LoopJobs
 from quarry.training.loop_spec import LoopReport, LoopSpec
 from quarry.v1 import training_service_pb2 as pb
-from quarry_server.collections.documents import parse_request_id
 from quarry_server.common.jobs import CollectionJobs, OperationPlan
 from quarry_server.common.page_tokens import LOOP_REPORTS
 from quarry_server.common.paging import ListPage
+from quarry_server.common.request_ids import parse_request_id
 from quarry_server.common.values import to_timestamp
 from quarry_server.feedback.jobs import LOOP
 from quarry_server.mining.requests import check_values, make_unique_name, parse_judged

@@ -18,10 +18,10 @@ from quarry.training.spec import TrainingSpec
 from quarry.training.uploads import FIELD
 from quarry.v1 import training_service_pb2 as pb
 from quarry.v1 import training_service_pb2_grpc
-from quarry_server.collections.documents import parse_request_id
 from quarry_server.common.context import Context
 from quarry_server.common.jobs import CollectionJobs
 from quarry_server.common.model_names import RequestedModels, list_names
+from quarry_server.common.request_ids import parse_request_id
 from quarry_server.training.loop_runs import LoopRuns
 from quarry_server.training.plans import TrainingPlans
 from quarry_server.training.request_context import RequestContext, RequestContexts

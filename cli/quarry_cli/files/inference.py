@@ -7,6 +7,7 @@ from typing import Any
 from quarry.schema import MAX_FIELDS, FieldType
 from quarry.v1 import collection_service_pb2 as pb
 from quarry_cli.failures import CliError
+from quarry_cli.files.cell_hints import find_hint
 from quarry_cli.files.shaping import to_field_name
 from quarry_cli.files.value_kinds import find_type, fits_keyword
 from quarry_cli.inputs.schema_file import suggest
@@ -43,6 +44,7 @@ class InferredField:
         is_list: whether a record may have several values.
         filled: records that have a value.
         example: its first value.
+        hint: what a person should know about its values; mostly empty.
     """
 
     name: str
@@ -52,6 +54,7 @@ class InferredField:
     is_list: bool
     filled: int
     example: Any
+    hint: str = ""
 
     def to_message(self) -> pb.SchemaField:
         message = pb.SchemaField(
@@ -143,7 +146,8 @@ def infer_field(name: str, values: Sequence[Any], separator: str) -> InferredFie
         if len(parts) > len(scalars) and (split := find_type(name, parts)) is not FieldType.TEXT:
             kind, is_list, scalars = split, True, parts
     filled = sum(bool(flatten_values([value])) for value in values)
-    return InferredField(name, kind, kind is FieldType.TEXT, False, is_list, filled, scalars[0])
+    hint = find_hint(name, kind, scalars, separator)
+    return InferredField(name, kind, kind is FieldType.TEXT, False, is_list, filled, scalars[0], hint)
 
 
 def flatten_values(values: Sequence[Any]) -> list[Any]:
@@ -184,7 +188,8 @@ def apply_wishes(
 ) -> InferredField:
     """Makes a field text because it was named or is the title; with named texts, no other is searched."""
     if field.name == title or field.name in texts:
-        return replace(field, type=FieldType.TEXT, searched=True, is_title=field.name == title)
+        is_title = field.name == title
+        return replace(field, type=FieldType.TEXT, searched=True, is_title=is_title, hint="")
     if not texts or field.type is not FieldType.TEXT:
         return field
     if fits_keyword([str(value) for value in flatten_values(values)]):

@@ -68,6 +68,9 @@ def show_schema(schema: InferredSchema, id_name: str, new_names: dict[str, str])
         note(f"left out, for no record has a value: {', '.join(schema.empty)}")
     for old, new in new_names.items():
         note(f"{old} is the field {new}")
+    for field in schema.fields:
+        if field.hint:
+            warn(field.hint)
 
 
 def describe_field(field: InferredField) -> str:

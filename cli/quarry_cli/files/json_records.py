@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Any, BinaryIO
@@ -119,17 +120,44 @@ def read_json(source: Source) -> Iterator[Row | BadRecord]:
         for number, content in enumerate(first[key]):
             yield make_row(f"{source.name}: {key}[{number}]", content, end * number // len(first[key]))
     else:
-        source.describe(f"one object, {name_encoding(lines.encoding)}", unusual)
+        source.describe(f"one object, {name_encoding(lines.encoding)}", unusual, find_list_of_records(first))
         yield make_row(f"{source.name}:1", first, end)
 
 
 def find_only_array(content: dict[str, Any]) -> str:
-    """Finds the only key with an array of objects, as in ``{"total": 2, "products": [...]}``; or none."""
-    arrays = [key for key, value in content.items() if isinstance(value, list)]
-    objects = [key for key in arrays if content[key] and all(isinstance(one, dict) for one in content[key])]
-    nested = any(isinstance(value, dict) for value in content.values())
-    alone = len(arrays) == 1 and len(objects) == 1 and not nested
-    return objects[0] if alone and not {"id", "_id"} & content.keys() else ""
+    """Finds the only key with an array of objects, as in ``{"total": 2, "products": [...]}``; or none.
+
+    Objects and empty arrays may stand beside it. An id, or an array of other values, says that the object is
+    a document.
+    """
+    arrays = [key for key, value in content.items() if isinstance(value, list) and value]
+    alone = len(arrays) == 1 and _holds_objects(content[arrays[0]])
+    return arrays[0] if alone and not {"id", "_id"} & content.keys() else ""
+
+
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+
+
+def find_list_of_records(content: dict[str, Any]) -> str:
+    """Finds a list of two or more objects in an object that is read as one document.
+
+    Returns a warning that names the first such list; empty if there is none.
+    """
+    waiting = deque((_quote_key(key), value) for key, value in content.items())
+    while waiting:
+        path, value = waiting.popleft()
+        if isinstance(value, dict):
+            waiting.extend((f"{path}.{_quote_key(key)}", inner) for key, inner in value.items())
+        elif _holds_objects(value) and len(value) > 1:
+            hint = f"`jq -c '.{path}[]' FILE` makes a line of each"
+            return f"is read as one document, though its {path} are {len(value):,} objects; {hint}"
+    return ""
+
+
+def _quote_key(key: str) -> str:
+    """Quotes a key as jq wants it."""
+    return key if key.isidentifier() and key.isascii() else json.dumps(key)
 
 
 def _read_values(source: Source, text: str, place: int, end: int) -> Iterator[Row | BadRecord]:

@@ -13,11 +13,13 @@ class Layout:
         file: its name.
         text: format, delimiter and encoding, for people.
         unusual: whether a person should know even if nothing was asked.
+        warning: what is most likely not as it was meant; mostly empty.
     """
 
     file: str
     text: str
     unusual: bool
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +44,5 @@ class Source:
     encoding: str | None
     report: Callable[[Layout], None]
 
-    def describe(self, text: str, unusual: bool = False) -> None:
-        self.report(Layout(self.name, f"{self.kind}, {text}", unusual))
+    def describe(self, text: str, unusual: bool = False, warning: str = "") -> None:
+        self.report(Layout(self.name, f"{self.kind}, {text}", unusual, warning))

@@ -26,10 +26,12 @@ EXAMPLE_CHARACTERS = 48
 
 
 def show_layouts(layouts: Sequence[Layout], all: bool) -> None:
-    """Says what the files are; without ``all`` only what nobody would expect."""
+    """Says what the files are; without ``all`` only what nobody would expect, and what is a mistake."""
     for layout in layouts:
         if all or layout.unusual:
             note(f"{layout.file}: {layout.text}")
+        if layout.warning:
+            warn(f"{layout.file}: {layout.warning}")
 
 
 def show_ids(ids: IdRule) -> None:

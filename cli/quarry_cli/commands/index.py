@@ -51,7 +51,7 @@ from quarry_cli.files.record_reader import RecordReader
 from quarry_cli.files.shaping import Shaper
 from quarry_cli.files.source import Layout
 from quarry_cli.inputs.values import list_field_types
-from quarry_cli.views.schema import shorten, show_ids, show_layouts, warn_of_unused
+from quarry_cli.views.schema import shorten, show_ids, show_layouts, warn_of_binary, warn_of_unused
 
 UPSERT_S = 120.0
 CREATE_S = 300.0
@@ -254,6 +254,7 @@ def write_files(
             if summary.documents:
                 note(f"at least {summary.documents:,} documents were written; it is safe to index them again")
             raise
+    warn_of_binary(records.shaper)
     if not conversion.exact:
         show_layouts(reading.layouts, all=False)
         warn_of_unused(records.shaper)

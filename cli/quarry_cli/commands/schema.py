@@ -26,7 +26,14 @@ from quarry_cli.files.reading import ReadOptions, read_files
 from quarry_cli.files.record_reader import RecordReader
 from quarry_cli.files.shaping import Shaper
 from quarry_cli.files.source import Layout
-from quarry_cli.views.schema import format_toml, show_ids, show_layouts, show_schema, warn_of_unused
+from quarry_cli.views.schema import (
+    format_toml,
+    show_ids,
+    show_layouts,
+    show_schema,
+    warn_of_binary,
+    warn_of_unused,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Find the schema that fits your files.")
 
@@ -79,7 +86,8 @@ def infer(records: RecordReader, wishes: SchemaWishes) -> InferredSchema:
     if not sample:
         bad = records.first_problem
         raise CliError(f"{bad.where}: {bad.problem}" if bad else "the files hold no records")
-    return infer_schema(sample, wishes, set(records.shaper.names.values()) - {records.id_name})
+    names = set(records.shaper.names.values()) - {records.id_name} - records.shaper.binary.keys()
+    return infer_schema(sample, wishes, names)
 
 
 def show_inference(records: RecordReader, found: InferredSchema, layouts: Sequence[Layout]) -> None:
@@ -88,6 +96,7 @@ def show_inference(records: RecordReader, found: InferredSchema, layouts: Sequen
     note(f"the schema of the first {found.records:,} records:")
     show_schema(found, records.id_name, records.shaper.new_names)
     show_ids(records.ids)
+    warn_of_binary(records.shaper)
     warn_of_unused(records.shaper)
 
 

@@ -12,8 +12,10 @@ from quarry_cli.files.shaping import to_field_name
 from quarry_cli.files.value_kinds import find_type, fits_keyword
 from quarry_cli.inputs.schema_file import suggest
 
-TITLES = ("title", "name", "subject", "heading", "headline")
-"""Fields that are taken for the title by their name, those that surely are in front."""
+TITLE = "title"
+SURE_TITLES = (TITLE, "titulo", "titre", "titel", "titolo")
+TITLES = (*SURE_TITLES, "name", "nombre", "nom", "nome", "subject", "heading", "headline")
+"""Fields that are taken for the title by their name, in any case, without accents; the surest are first."""
 LABEL_SHARE, MANY = 0.2, 20
 """Below this share of different values in that many, a ``subject`` is a label and no title."""
 
@@ -62,7 +64,7 @@ class InferredField:
         )
         if self.is_title:
             message.is_title = True
-        elif self.type is FieldType.TEXT and self.name == TITLES[0]:
+        elif self.type is FieldType.TEXT and self.name == TITLE:
             message.is_title = False  # a field of that name is the title unless it says otherwise
         if self.type is FieldType.TEXT and not self.searched:
             message.searchable = message.embedded = False
@@ -169,7 +171,7 @@ def split_cell(value: Any, separator: str) -> list[Any]:
 
 def find_title(fields: Sequence[InferredField], values: Mapping[str, Sequence[Any]]) -> str | None:
     """Finds the field that is named like a title and can be one; None if there is none."""
-    named = {field.name.casefold(): field for field in reversed(fields)}
+    named = {to_field_name(field.name).casefold(): field for field in reversed(fields)}
     wanted = (named[name] for name in TITLES if name in named)
     return next((field.name for field in wanted if is_title_like(field, values[field.name])), None)
 
@@ -180,7 +182,8 @@ def is_title_like(field: InferredField, values: Sequence[Any]) -> bool:
         return False
     strings = {str(value) for value in flatten_values(values)}
     few = len(values) >= MANY and len(strings) < LABEL_SHARE * len(values)
-    return field.name.casefold() == TITLES[0] or field.type is FieldType.TEXT or not few
+    sure = to_field_name(field.name).casefold() in SURE_TITLES
+    return sure or field.type is FieldType.TEXT or not few
 
 
 def apply_wishes(

@@ -3,6 +3,7 @@
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -28,11 +29,13 @@ class Shaper:
         mapping: names that replace those of the file; an empty one leaves the field out.
         names: the field's name of each name that the file has shown so far.
         not_numbers: values that were NaN, and are no values.
+        binary: how many binary values each field had, which are no values either.
     """
 
     mapping: Mapping[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     not_numbers: int = 0
+    binary: Counter[str] = field(default_factory=Counter)
 
     @property
     def new_names(self) -> dict[str, str]:
@@ -63,7 +66,7 @@ class Shaper:
             if not new:
                 continue
             try:
-                value = self._read_value(value)
+                value = self._read_value(value, new)
             except ValueError as error:
                 raise ValueError(f"{new} {error}; --map '{old}=' leaves it out") from None
             if value is None:
@@ -87,13 +90,13 @@ class Shaper:
         self.names[old] = new
         return new
 
-    def _read_value(self, value: Any) -> Any:
+    def _read_value(self, value: Any, name: str) -> Any:
         """Returns the value, one or a list, or None for what is none."""
         if isinstance(value, list | tuple):
-            return [read for one in value if (read := self._read_scalar(one)) is not None] or None
-        return self._read_scalar(value)
+            return [read for one in value if (read := self._read_scalar(one, name)) is not None] or None
+        return self._read_scalar(value, name)
 
-    def _read_scalar(self, value: Any) -> Any:
+    def _read_scalar(self, value: Any, name: str) -> Any:
         if isinstance(value, str):
             return value
         if isinstance(value, list | tuple | Mapping):
@@ -106,14 +109,18 @@ class Shaper:
         if isinstance(value, float) and math.isnan(value):
             self.not_numbers += 1
             return None
-        return _decode(value) if isinstance(value, bytes) else value
+        if isinstance(value, bytes) and (value := decode_text(value)) is None:
+            self.binary[name] += 1
+        return value
 
 
-def _decode(value: bytes) -> Any:
+def decode_text(value: bytes) -> str | None:
+    """Decodes text that a file holds as bytes, as some Parquet files do; None if it is binary."""
     try:
-        return value.decode()
+        text = value.decode()
     except UnicodeDecodeError:
-        return value  # no type of field takes it, and says so
+        return None
+    return None if "\0" in text else text
 
 
 def flatten_object(content: Mapping[str, Any], above: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from quarry.schema import FieldType
-from quarry_cli.console import err, make_plain, note, warn
+from quarry_cli.console import count_things, err, make_plain, note, warn
 from quarry_cli.files.ids import IdRule
 from quarry_cli.files.inference import InferredField, InferredSchema
 from quarry_cli.files.shaping import Shaper
@@ -48,6 +48,12 @@ def warn_of_unused(shaper: Shaper) -> None:
         warn(f"no record has the field {old!r:.80} that --map names{suggest(old, tuple(shaper.names))}")
 
 
+def warn_of_binary(shaper: Shaper) -> None:
+    """Says which fields hold binary values, which are left out."""
+    for name, count in shaper.binary.items():
+        warn(f"{name} holds {count_things(count, 'binary value')}, which no field can have: left out")
+
+
 def show_schema(schema: InferredSchema, id_name: str, new_names: dict[str, str]) -> None:
     """Shows each field on stderr: what it is, in how many records, and its first value.
 
@@ -70,6 +76,8 @@ def show_schema(schema: InferredSchema, id_name: str, new_names: dict[str, str])
         note(f"left out, for no record has a value: {', '.join(schema.empty)}")
     for old, new in new_names.items():
         note(f"{old} is the field {new}")
+    if not any(field.is_title for field in schema.fields):
+        note("no field is named like a title; --title FIELD says which one is it")
     for field in schema.fields:
         if field.hint:
             warn(field.hint)

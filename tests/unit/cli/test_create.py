@@ -3,6 +3,8 @@
 import json
 import re
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from quarry.v1 import collection_service_pb2 as pb
@@ -242,6 +244,26 @@ def test_nothing_is_made_of_records_that_no_field_can_hold(quarry, cli, tmp_path
         assert (ended.status, quarry.collections) == (1, {})
         assert "c.json:1: shape is a list in a list" in ended.err
         assert "--map 'shape=' leaves it out" in ended.err
+
+
+def test_binary_columns_are_left_out_of_preview_and_documents_and_named(quarry, cli, tmp_path):
+    rows = {
+        "id": ["a", "b"],
+        "text": [b"some words to search", b"others to find here"],  # text without its type
+        "picture": [b"\x89PNG\xff", b"\0\1"],
+    }
+    pq.write_table(pa.table(rows), tmp_path / "c.parquet")
+    said = "picture holds 2 binary values, which no field can have: left out"
+    suggested = cli("schema", "suggest", tmp_path / "c.parquet")
+    assert suggested.status == 0
+    assert suggested.err.count(said) == 1
+    assert "no record has a value" not in suggested.err
+    assert "picture" not in suggested.out
+    for options in (["--create"], []):
+        ended = cli("index", "shop", tmp_path / "c.parquet", *options)
+        assert (ended.status, len(quarry.documents)) == (0, 2), ended.err
+        assert said in ended.err
+    assert list(quarry.documents["shop", "a"].fields) == ["text"]
 
 
 def test_a_schema_that_cannot_be_written_is_an_error_that_names_the_file(cli, table, tmp_path):

@@ -8,7 +8,9 @@ import pytest
 from quarry.schema import MAX_INTEGER, FieldType
 from quarry_cli.failures import CliError
 from quarry_cli.files.inference import InferredField, SchemaWishes, infer_schema
+from quarry_cli.files.shaping import to_field_name
 from quarry_cli.files.value_kinds import find_type
+from quarry_cli.views.schema import show_schema
 
 SENTENCES = [f"Shoe number {n} has a light sole and a deep grip for wet rock" for n in range(30)]
 
@@ -73,6 +75,21 @@ def test_the_title_is_found_by_its_name_the_best_one_first() -> None:
     assert infer({"Headline": "a b"})["Headline"].is_title
     assert not any(field.is_title for field in infer({"text": "a b", "filename": "c"}).values())
     assert not any(field.is_title for field in infer({"text": "a b", "name": 7}).values())
+
+
+@pytest.mark.parametrize(
+    "name", ["Título", "TITRE", "Titel", "titolo", "título", "Nombre", "nom", "Nome", "Name"]
+)
+def test_a_title_in_another_language_is_searched(name: str) -> None:
+    for field in (name, to_field_name(name)):
+        found = infer(*({field: word, "text": "a b"} for word in ("Uno", "Due")))[field]
+        assert (found.is_title, found.searched) == (True, True)
+
+
+def test_a_preview_without_a_title_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    for record, said in (({"text": "a b"}, True), ({"text": "a b", "nom": "c"}, False)):
+        show_schema(infer_schema([record], SchemaWishes()), "id", {})
+        assert ("no field is named like a title; --title FIELD" in capsys.readouterr().err) is said
 
 
 def test_a_subject_with_few_values_is_a_label_and_no_title() -> None:

@@ -10,6 +10,13 @@ from quarry.errors import Cancelled
 
 T = TypeVar("T")
 
+TellProgress = Callable[[int, int], None]
+"""Is told how many parts of how many of a long piece of work are done."""
+
+
+def tell_nobody(_done: int, _total: int) -> None:
+    """Tells nobody, for work that nobody watches."""
+
 
 async def wait_until_ended(task: "asyncio.Task[T]") -> T:
     """Waits for the task's result; whoever cancels the wait cancels the task, and waits for what comes of

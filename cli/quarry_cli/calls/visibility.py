@@ -1,20 +1,66 @@
 """Waits until searches find what was written."""
 
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from rich.progress import Progress, TaskID
 
 from quarry.client import Client
 from quarry.v1 import collection_service_pb2
 from quarry_cli.connection import read_collection
-from quarry_cli.console import make_progress
+from quarry_cli.console import count_things, make_progress
 from quarry_cli.failures import CliError
 
 POLL_S = 0.2
+WAITING = "becoming searchable"
 
 
-def wait_searchable(quarry: Client, name: str, sequence: int, writes: int) -> None:
-    """Returns when every arm has applied ``sequence``, the last of about ``writes`` writes.
+@dataclass(slots=True)
+class Writes:
+    """The writes of one command, by their sequence numbers, in order: others may have written in between."""
+
+    ranges: list[range] = field(default_factory=list)
+
+    def add(self, count: int, last: int) -> None:
+        """Adds ``count`` writes that were made at once, up to the sequence number ``last``."""
+        first = last - count + 1
+        if self.ranges and self.ranges[-1].stop == first:
+            first = self.ranges.pop().start
+        if count:
+            self.ranges.append(range(first, last + 1))
+
+    @property
+    def last(self) -> int:
+        """The sequence number of the last one; 0 if there is none."""
+        return max((some.stop - 1 for some in self.ranges), default=0)
+
+    def count_after(self, sequence: int) -> int:
+        return sum(max(0, some.stop - max(some.start, sequence + 1)) for some in self.ranges)
+
+    def __contains__(self, sequence: int) -> bool:
+        return any(sequence in some for some in self.ranges)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.ranges))
+
+
+@dataclass(frozen=True, slots=True)
+class Progressing:
+    """Says how far the arms are.
+
+    Attributes:
+        reached: searches find all up to this sequence number, except what is being encoded.
+        encoding: passages of each large document, by its sequence number: how many are encoded, and how many
+            there are (0 while that is not known).
+    """
+
+    reached: int
+    encoding: dict[int, tuple[int, int]]
+
+
+def wait_searchable(quarry: Client, name: str, writes: Writes) -> None:
+    """Returns when every arm answers with all ``writes``. Large documents of others are not waited for.
 
     Batches are sent to be logged and this waits for all of them at once: a wait for each batch would
     keep the arms from working on large pieces.
@@ -22,25 +68,39 @@ def wait_searchable(quarry: Client, name: str, sequence: int, writes: int) -> No
     Raises:
         CliError: an arm has stopped, or none has moved for the time of one call.
     """
-    last_applied, moved = -1, time.monotonic()
+    before, moved = None, time.monotonic()
     with make_progress() as bar:
-        task = bar.add_task("becoming searchable", total=writes)
-        while (applied := _read_applied(read_collection(quarry, name).status)) < sequence:
-            if applied > last_applied:
-                last_applied, moved = applied, time.monotonic()
+        task = bar.add_task(WAITING, total=len(writes))
+        for now in _poll(quarry, name):
+            large = [passages for sequence, passages in now.encoding.items() if sequence in writes]
+            missing = writes.count_after(now.reached)
+            if not missing and not large:
+                return
+            if now != before:
+                before, moved = now, time.monotonic()
             elif time.monotonic() - moved > quarry.timeout_s:
                 still = f"no arm has moved for {quarry.timeout_s:g} s"
                 raise CliError(
                     f"all is logged, but {still}{_list_problems(quarry, name)}",
                     "searches will find it later; --timeout SECONDS waits longer",
                 )
-            _show(bar, task, writes - (sequence - applied))
-            time.sleep(POLL_S)
+            _show(bar, task, len(writes) - missing - len(large), large)
 
 
-def _read_applied(status: collection_service_pb2.CollectionStatus) -> int:
-    """Reads the sequence number that all arms have reached."""
-    return min((arm.applied_sequence for arm in status.arms), default=status.last_sequence)
+def _poll(quarry: Client, name: str) -> Iterator[Progressing]:
+    """Yields how far the arms are, again and again."""
+    while True:
+        yield _read_progress(read_collection(quarry, name).status)
+        time.sleep(POLL_S)
+
+
+def _read_progress(status: collection_service_pb2.CollectionStatus) -> Progressing:
+    """Reads what all arms have reached: a server before ``reached_sequence`` leaves that 0."""
+    reached = (max(arm.reached_sequence, arm.applied_sequence) for arm in status.arms)
+    encoding = {
+        one.sequence: (one.passages_done, one.passages_total) for arm in status.arms for one in arm.encoding
+    }
+    return Progressing(min(reached, default=status.last_sequence), encoding)
 
 
 def _list_problems(quarry: Client, name: str) -> str:
@@ -52,5 +112,10 @@ def _list_problems(quarry: Client, name: str) -> str:
     return "".join(f"; the {arm.arm} arm: {arm.error}" for arm in status.arms if arm.error)
 
 
-def _show(bar: Progress, task: TaskID, done: int) -> None:
-    bar.update(task, completed=max(0, done))
+def _show(bar: Progress, task: TaskID, done: int, large: list[tuple[int, int]]) -> None:
+    bar.update(task, completed=max(0, done), description=_describe_encoding(large) if large else WAITING)
+
+
+def _describe_encoding(large: list[tuple[int, int]]) -> str:
+    share = min(done / total if total else 0 for done, total in large)
+    return f"encoding {count_things(len(large), 'large document')} ({share:.0%})"

@@ -142,7 +142,7 @@ def fill(quarry: Client, sample: SampleFiles, folder: Path) -> None:
     write_files(quarry, Reading([sample.corpus]), Conversion(BATCH_BYTES), summary, failures)
     if failures.count:
         raise CliError(f"{failures.count} documents were not written, the first: {failures.first[0].reason}")
-    wait_searchable(quarry, COLLECTION, summary.sequence, summary.documents)
+    wait_searchable(quarry, COLLECTION, summary.writes)
     out.print(f"{summary.documents:,} documents searchable in {time.monotonic() - start:.1f} s")
 
 

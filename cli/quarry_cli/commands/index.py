@@ -17,7 +17,7 @@ from quarry.client.upsert_warnings import WarningCounts
 from quarry.client.upserts import Response
 from quarry.errors import QuarryError
 from quarry.v1 import collection_service_pb2
-from quarry_cli.calls.visibility import wait_searchable
+from quarry_cli.calls.visibility import Writes, wait_searchable
 from quarry_cli.commands.schema import infer, show_inference
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
 from quarry_cli.console import (
@@ -73,7 +73,7 @@ class Summary:
     Attributes:
         documents: written.
         failed: not written.
-        sequence: of the last write.
+        writes: what was written; in JSON, ``sequence`` is that of the last write.
         seconds: wall clock, the wait included.
         reached: how far the writes had come at the end.
         warnings: what about the written documents is most likely a mistake.
@@ -85,21 +85,27 @@ class Summary:
     collection: str
     documents: int = 0
     failed: int = 0
-    sequence: int = 0
     seconds: float = 0
     reached: Wait = Wait.LOGGED
     warnings: WarningCounts = field(default_factory=WarningCounts)
     repeated: int = 0
     not_numbers: int = 0
     first_repeats: list[tuple[str, str]] = field(default_factory=list)
+    writes: Writes = field(default_factory=Writes)
+
+    @property
+    def sequence(self) -> int:
+        return self.writes.last
 
     def take(self, batch: FileBatch, response: Response, failures: Failures) -> None:
+        written = 0
         for place, status in zip(batch.places, response.statuses, strict=True):
             if status.status.code:
                 failures.add(place, status.id, status.status.message)
             else:
-                self.documents += 1
-        self.sequence = max(self.sequence, response.result.sequence)
+                written += 1
+        self.documents += written
+        self.writes.add(written, response.result.sequence)
         self.warnings.add(response.warnings)
 
 
@@ -161,7 +167,7 @@ def index(
         made = create and create_missing(quarry, name, reading, wishes, timeout)
         write_files(quarry, reading, Conversion(batch_bytes, list_separator, made), summary, failures)
         if (wait or (Wait.SEARCHABLE if made else Wait.LOGGED)) is Wait.SEARCHABLE and summary.sequence:
-            wait_searchable(quarry, name, summary.sequence, summary.documents)
+            wait_searchable(quarry, name, summary.writes)
             summary.reached = Wait.SEARCHABLE
     summary.seconds, summary.failed = round(time.monotonic() - start, 3), failures.count
     report(summary, failures, json)
@@ -271,8 +277,11 @@ def report(summary: Summary, failures: Failures, json: bool) -> None:
     warnings = summary.warnings.list()
     if json:
         counts = {
-            key: value for key, value in asdict(summary).items() if key not in ("first_repeats", "warnings")
+            key: value
+            for key, value in asdict(summary).items()
+            if key not in ("first_repeats", "warnings", "writes")
         }
+        counts["sequence"] = summary.sequence
         listed = [as_json(warning) for warning in warnings]
         print_json(
             {**counts, "failures": [asdict(failure) for failure in failures.first], "warnings": listed}

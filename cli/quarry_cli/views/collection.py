@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from quarry.v1 import collection_service_pb2
-from quarry_cli.console import make_plain, out
+from quarry_cli.console import count_things, make_plain, out
 from quarry_cli.inputs.cascade import format_stages
 from quarry_cli.inputs.promotion import format_promotion
 
@@ -72,10 +73,7 @@ def show_collection(c: collection_service_pb2.Collection) -> None:
     unknown = collection_service_pb2.UnknownFields.Name(c.schema.unknown_fields)
     table.add_row("other fields", unknown.removeprefix("UNKNOWN_FIELDS_").lower())
     for i, arm in enumerate(c.status.arms):
-        behind = c.status.last_sequence - arm.applied_sequence
-        state = arm.error or ("up to date" if behind <= 0 else f"{behind:,} writes behind")
-        style = "red" if arm.error else "yellow" if behind > 0 else "green"
-        table.add_row("" if i else "arms", make_plain(f"{arm.arm}: {state}", style))
+        table.add_row("" if i else "arms", _describe_arm(arm, c.status.last_sequence))
     if c.status.read_only_reason:
         table.add_row("read-only", make_plain(c.status.read_only_reason, "red"))
     table.add_row("generation", make_plain(c.status.generation))
@@ -85,6 +83,15 @@ def show_collection(c: collection_service_pb2.Collection) -> None:
         table.add_row("kept for rollback", make_plain(f"encoder {c.status.previous.encoder}"))
     table.add_row("made", c.create_time.ToJsonString())
     out.print(table)
+
+
+def _describe_arm(arm: collection_service_pb2.ArmStatus, last_sequence: int) -> Text:
+    behind = last_sequence - max(arm.reached_sequence, arm.applied_sequence)
+    lacking = [f"{behind:,} writes behind"] if behind > 0 else []
+    if arm.encoding:
+        lacking.append(f"encoding {count_things(len(arm.encoding), 'large document')}")
+    style = "red" if arm.error else "yellow" if lacking else "green"
+    return make_plain(f"{arm.arm}: {arm.error or ', '.join(lacking) or 'up to date'}", style)
 
 
 def _describe_passages(policy: collection_service_pb2.PassagePolicy) -> str:

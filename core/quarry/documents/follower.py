@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from quarry.documents.lag import Lag
-from quarry.documents.set_aside import SetAside
+from quarry.documents.set_aside import Preparation, SetAside
 from quarry.errors import DataLossError, DiskFullError, QuarryError
 from quarry.retrieval.definition import FollowedIndex, FollowPolicy
 from quarry.types import Change
@@ -99,6 +99,15 @@ class Follower:
         """Tells that the log has grown."""
         self.lag.note_write()
         self._written.set()
+
+    @property
+    def reached(self) -> int:
+        """Every write up to this one is found by searches, except those of ``list_preparations``."""
+        return self._reached
+
+    def list_preparations(self) -> list[Preparation]:
+        """Lists the large changes up to ``reached`` that searches do not find yet, in order."""
+        return self._aside.list_preparations(self._lacking)
 
     def pause(self) -> asyncio.Lock:
         """Returns a lock that keeps the index as it is while it is held."""

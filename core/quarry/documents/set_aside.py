@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from quarry.retrieval.definition import FollowedIndex
 from quarry.types import Change, Docno, Fields
-from quarry.waiting import end
+from quarry.waiting import TellProgress, end
 
 LARGE_CHARS = 2**15
 """Text of a document that takes some two seconds to encode on one core."""
@@ -21,16 +21,40 @@ AT_ONCE = 2
 class PreparingIndex(FollowedIndex, Protocol):
     """An index that can do the slow part of a change before the change is applied."""
 
-    async def prepare(self, change: Change) -> None:
-        """Does the slow part, so that ``apply`` of the change is quick. Searches find the same as before."""
+    async def prepare(self, change: Change, tell: TellProgress) -> None:
+        """Does the slow part, so that ``apply`` of the change is quick. Searches find the same as before.
+
+        Args:
+            tell: is told how much of it is done, now and then.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
+class Preparation:
+    """Says how far the preparation of a large change is.
+
+    Attributes:
+        version: sequence number of the change.
+        done: parts of it that are prepared.
+        total: its parts; 0 while that is not known.
+    """
+
+    version: int
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(slots=True)
 class _Waiting:
     change: Change
     chars: int
-    task: "asyncio.Task[None]"
+    done: int = 0
+    total: int = 0
+    task: "asyncio.Task[None]" = field(init=False)
+
+    def note_progress(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
 
 
 class SetAside:
@@ -55,6 +79,14 @@ class SetAside:
         """The sequence numbers of the changes that are here."""
         return [one.change.version for one in self._waiting.values()]
 
+    def list_preparations(self, versions: Iterable[int]) -> list[Preparation]:
+        """Lists how far the changes with these sequence numbers are, in order."""
+        here = {one.change.version: one for one in self._waiting.values()}
+        return [
+            Preparation(version, one.done, one.total) if (one := here.get(version)) else Preparation(version)
+            for version in sorted(versions)
+        ]
+
     def limit(self, sequence: int) -> int:
         """Returns the last sequence number before the first of these changes; without any, ``sequence``."""
         return min((version - 1 for version in self.versions), default=sequence)
@@ -65,17 +97,26 @@ class SetAside:
         Returns what can be applied now: the changes that are prepared, which leave, and the small ones.
         Raises what the preparation of one raised.
         """
-        await self._drop({change.docno for change in changes})
+        new = [change for change in changes if not self._keep(change)]
+        await self._drop({change.docno for change in new})
         ready = [one.change for one in self._waiting.values() if one.task.done()]
         for change in ready:
             self._waiting.pop(change.docno).task.result()
-        for change in changes:
+        for change in new:
             if self._index is None or (chars := _count_chars(change.fields)) < LARGE_CHARS:
                 ready.append(change)
             else:
-                task = asyncio.create_task(self._prepare(self._index, change))
-                self._waiting[change.docno] = _Waiting(change, chars, task)
+                self._waiting[change.docno] = waiting = _Waiting(change, chars)
+                waiting.task = asyncio.create_task(self._prepare(self._index, waiting))
         return ready
+
+    def _keep(self, change: Change) -> bool:
+        """Lets ``change`` take the place of one with the same content, whose preparation serves both."""
+        waiting = self._waiting.get(change.docno)
+        if waiting is None or waiting.change.fields != change.fields:
+            return False
+        waiting.change = change
+        return True
 
     async def clear(self) -> None:
         """Gives up what is being prepared, and forgets all of it."""
@@ -88,10 +129,10 @@ class SetAside:
             if not task.cancelled():
                 task.exception()  # looked at: the change is prepared again, if it is still in the log
 
-    async def _prepare(self, index: PreparingIndex, change: Change) -> None:
+    async def _prepare(self, index: PreparingIndex, waiting: _Waiting) -> None:
         try:
             async with self._turns:
-                await index.prepare(change)
+                await index.prepare(waiting.change, waiting.note_progress)
         finally:
             self._on_prepared()
 

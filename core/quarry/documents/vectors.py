@@ -15,6 +15,7 @@ from quarry.models.runtime.batcher import EncoderBatcher, Priority
 from quarry.models.runtime.encoding_turns import EncodingTurns
 from quarry.schema import Schema, as_list
 from quarry.types import Docno, Fields
+from quarry.waiting import TellProgress, tell_nobody
 
 DEFAULT_LANGUAGE = "en"
 WARM_UP, MEASURED_AT_ONCE = 4, 16
@@ -55,8 +56,13 @@ class DocumentVectors:
         self._scope = cutter.scope
         self._sources = SourceReader(schema)
 
-    async def read_vectors(self, documents: Sequence[Fields]) -> list[NDArray[np.float32]]:
+    async def read_vectors(
+        self, documents: Sequence[Fields], tell: TellProgress = tell_nobody
+    ) -> list[NDArray[np.float32]]:
         """Reads vectors of each document, float32, shape ``(passages, dimension)``.
+
+        Args:
+            tell: is told how many of how many new passages are encoded.
 
         Raises:
             ModelError: the encoder gave no usable vector.
@@ -67,7 +73,7 @@ class DocumentVectors:
         known = await asyncio.to_thread(self._cache.get_vectors, keys)
         missing = {key: source for key, source in zip(keys, sources, strict=True) if key not in known}
         if missing:
-            made = await self._encode_sources(missing)
+            made = await self._encode_sources(missing, tell)
             await asyncio.to_thread(self._cache.put_many, made)
             known |= {key: value.vectors for key, value in made.items()}
         return [known[key] for key in keys]
@@ -151,10 +157,12 @@ class DocumentVectors:
             for key, source in zip(keys, sources, strict=True)
         ]
 
-    async def _encode_sources(self, sources: dict[bytes, SourceText]) -> dict[bytes, CachedVectors]:
+    async def _encode_sources(
+        self, sources: dict[bytes, SourceText], tell: TellProgress = tell_nobody
+    ) -> dict[bytes, CachedVectors]:
         cuts = await asyncio.to_thread(self._cutter.cut, list(sources.values()))
         texts = [build_passage_texts(source, cut) for source, cut in zip(sources.values(), cuts, strict=True)]
-        vectors = await self._turns.encode([text for some in texts for text in some])
+        vectors = await self._turns.encode([text for some in texts for text in some], tell)
         return dict(zip(sources, _split(cuts, texts, vectors), strict=True))
 
 

@@ -18,6 +18,7 @@ from quarry.retrieval.inspection import Findings, Inspection
 from quarry.retrieval.retriever import QueryEncoder, Retriever
 from quarry.schema import Schema
 from quarry.types import Change, Docno, Fields, Position
+from quarry.waiting import TellProgress, tell_nobody
 
 if TYPE_CHECKING:  # the command line reads the list of arms, and needs no numbers
     import numpy as np
@@ -79,8 +80,14 @@ class PassageVectors(Protocol):
         nothing uses any more is not kept."""
         ...
 
-    async def read_vectors(self, documents: Sequence[Fields]) -> list[NDArray[np.float32]]:
-        """Reads the vectors of each document, float32, shape ``(passages, dimension)``."""
+    async def read_vectors(
+        self, documents: Sequence[Fields], tell: TellProgress = tell_nobody
+    ) -> list[NDArray[np.float32]]:
+        """Reads the vectors of each document, float32, shape ``(passages, dimension)``.
+
+        Args:
+            tell: is told how many of how many new passages are encoded.
+        """
         ...
 
     async def read_kept(self, documents: Sequence[Fields]) -> list[NDArray[np.float32] | None]:

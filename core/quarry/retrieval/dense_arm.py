@@ -24,6 +24,7 @@ from quarry.retrieval.retriever import QueryEncoder, Retrieved
 from quarry.retrieval.text_query import SearchText
 from quarry.schema import Schema
 from quarry.types import Candidate, Change, Docno, Fields, Position
+from quarry.waiting import TellProgress
 
 if TYPE_CHECKING:  # the command line reads the list of arms, and needs no numbers
     import numpy as np
@@ -97,11 +98,11 @@ class FollowedDense:
     async def read_position(self) -> Position:
         return await self._store.read_position()
 
-    async def prepare(self, change: Change) -> None:
+    async def prepare(self, change: Change, tell: TellProgress) -> None:
         """Encodes a document into the cache, from where ``apply`` takes its vectors."""
         await self._vectors.note_uses(self._generation, {change.docno: change.fields})
         if change.fields is not None:
-            await self._vectors.read_vectors([change.fields])
+            await self._vectors.read_vectors([change.fields], tell)
 
     async def apply(self, changes: Sequence[Change], sequence: int) -> None:
         await self._vectors.note_uses(self._generation, {c.docno: c.fields for c in changes})

@@ -673,6 +673,8 @@ class ArmStatus(_message.Message):
     APPLIED_SEQUENCE_FIELD_NUMBER: _builtins.int
     DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    REACHED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
     arm: _builtins.str
     """Such as `bm25` or `dense`."""
     applied_sequence: _builtins.int
@@ -683,6 +685,12 @@ class ArmStatus(_message.Message):
     """All writes up to this one survive a crash without replay."""
     error: _builtins.str
     """Not empty: the arm has stopped following the log or does not answer, for this reason."""
+    reached_sequence: _builtins.int
+    """All writes up to this one are visible, too, except those in `encoding`. At least `applied_sequence`."""
+    @_builtins.property
+    def encoding(self) -> _containers.RepeatedCompositeFieldContainer[Global___EncodingProgress]:
+        """Large documents that are still being encoded while later writes become visible, in order."""
+
     def __init__(
         self,
         *,
@@ -690,14 +698,46 @@ class ArmStatus(_message.Message):
         applied_sequence: _builtins.int = ...,
         durable_sequence: _builtins.int = ...,
         error: _builtins.str = ...,
+        reached_sequence: _builtins.int = ...,
+        encoding: _abc.Iterable[Global___EncodingProgress] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_sequence", b"applied_sequence", "arm", b"arm", "durable_sequence", b"durable_sequence", "error", b"error"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_sequence", b"applied_sequence", "arm", b"arm", "durable_sequence", b"durable_sequence", "encoding", b"encoding", "error", b"error", "reached_sequence", b"reached_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ArmStatus: _TypeAlias = ArmStatus  # noqa: Y015
+
+@_typing.final
+class EncodingProgress(_message.Message):
+    """How far the encoding of a large document is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    PASSAGES_DONE_FIELD_NUMBER: _builtins.int
+    PASSAGES_TOTAL_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Sequence number of its write."""
+    passages_done: _builtins.int
+    """Passages that are encoded."""
+    passages_total: _builtins.int
+    """0 while it waits for its turn or is cut into passages."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        passages_done: _builtins.int = ...,
+        passages_total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["passages_done", b"passages_done", "passages_total", b"passages_total", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EncodingProgress: _TypeAlias = EncodingProgress  # noqa: Y015
 
 @_typing.final
 class CreateCollectionRequest(_message.Message):

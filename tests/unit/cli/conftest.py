@@ -69,6 +69,7 @@ class FakeQuarry(
         runs: ranked document ids by arm (``fused`` and ``reranked`` too) and query text.
         relevance: of hits, by document id.
         warnings: that come with each acknowledged batch.
+        encoding: of large documents of the dense arm: sequence number and how many looks it still takes.
     """
 
     def __init__(self) -> None:
@@ -92,6 +93,7 @@ class FakeQuarry(
         self.polls = 0
         self.consistent = True
         self.lag = 0
+        self.encoding: list[tuple[int, int]] = []
         self.warnings: list[Any] = []
         self.aliases: dict[str, str] = {}
 
@@ -119,7 +121,13 @@ class FakeQuarry(
             stuck = arm == self.failing_arm
             applied = 0 if stuck else self.sequence - lag
             error = "its process ended" if stuck else ""
-            collection.status.arms.add(arm=arm, applied_sequence=applied, error=error)
+            added = collection.status.arms.add(arm=arm, applied_sequence=applied, error=error)
+            added.reached_sequence = applied
+            if arm == "dense":
+                self.encoding = [(sequence, looks - 1) for sequence, looks in self.encoding if looks > 0]
+                for sequence, looks in self.encoding:
+                    added.applied_sequence = min(added.applied_sequence, sequence - 1)
+                    added.encoding.add(sequence=sequence, passages_done=100 - looks, passages_total=100)
         return collection_service_pb2.GetCollectionResponse(collection=collection)
 
     def ListCollections(self, request: Any, context: grpc.ServicerContext) -> Any:

@@ -39,6 +39,8 @@ def test_show_says_which_arm_is_behind_and_which_has_stopped(quarry, cli):
     out = cli("collection", "show", "faq").out
     assert "bm25: its process ended" in out
     assert "dense: 4 writes behind" in out
+    quarry.lag, quarry.encoding = 0, [(3, 9)]
+    assert "dense: encoding 1 large document" in cli("collection", "show", "faq").out
 
 
 def test_only_what_is_given_is_updated(quarry, cli):

@@ -3,12 +3,14 @@
 import gzip
 import json
 import re
+from itertools import repeat
 
 import pytest
 
 from quarry.client import streams
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import document_service_pb2
+from quarry_cli.calls.visibility import Progressing, Writes
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +179,43 @@ def test_searchable_waits_for_the_slowest_arm(faq, cli, tmp_path, monkeypatch):
         "index", "faq", write_lines(tmp_path / "c.jsonl", numbered(6)), "--wait", "searchable", "--json"
     )
     assert (ended.status, ended.json["reached"], faq.lag) == (0, "searchable", 0)
+
+
+def test_a_large_document_of_others_is_not_waited_for(faq, cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("quarry_cli.calls.visibility.POLL_S", 0.001)
+    faq.sequence, faq.encoding = 7, [(7, 10**6)]
+    corpus = write_lines(tmp_path / "c.jsonl", numbered(2))
+    ended = cli("index", "faq", corpus, "--wait", "searchable", "--timeout", "5", "--json")
+    assert (ended.status, ended.json["reached"], ended.json["sequence"]) == (0, "searchable", 9)
+
+
+def test_a_large_document_of_the_file_is_waited_for_while_its_encoding_moves(faq, cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("quarry_cli.calls.visibility.POLL_S", 0.05)
+    monkeypatch.setattr("quarry_cli.console.SAY_EVERY_S", 0.05)
+    faq.encoding = [(1, 20)]
+    corpus = write_lines(tmp_path / "c.jsonl", numbered(2))
+    ended = cli("index", "faq", corpus, "--wait", "searchable", "--timeout", "0.5", "--json")
+    assert (ended.status, ended.json["reached"], faq.encoding) == (0, "searchable", [])
+    assert re.search(r"encoding 1 large document \(9\d%\): 1 of 2, ", ended.err)
+
+
+def test_a_large_document_whose_encoding_does_not_move_ends_the_wait(faq, cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("quarry_cli.calls.visibility.POLL_S", 0.001)
+    monkeypatch.setattr("quarry_cli.calls.visibility._poll", lambda *_: repeat(Progressing(2, {1: (3, 9)})))
+    corpus = write_lines(tmp_path / "c.jsonl", numbered(2))
+    ended = cli("index", "faq", corpus, "--wait", "searchable", "--timeout", "0.5")
+    assert ended.status == 1
+    assert "no arm has moved for 0.5 s" in ended.err
+
+
+def test_writes_of_others_in_between_are_told_apart():
+    writes = Writes()
+    for count, last in ((3, 3), (2, 5), (0, 9), (4, 12)):
+        writes.add(count, last)
+    assert writes.ranges == [range(1, 6), range(9, 13)]
+    assert [sequence for sequence in range(15) if sequence in writes] == [1, 2, 3, 4, 5, 9, 10, 11, 12]
+    assert (len(writes), writes.last, Writes().last) == (9, 12, 0)
+    assert [writes.count_after(reached) for reached in (0, 4, 7, 10, 12)] == [9, 5, 4, 2, 0]
 
 
 def test_an_arm_that_does_not_move_ends_the_wait_and_says_why(faq, cli, tmp_path, monkeypatch):

@@ -18,12 +18,13 @@ from tests.unit.documents.followed import (
 )
 
 from quarry.documents import set_aside
-from quarry.documents.set_aside import LARGE_CHARS, PreparingIndex
+from quarry.documents.set_aside import LARGE_CHARS, Preparation, PreparingIndex
 from quarry.errors import RetrieverUnavailableError
 from quarry.retrieval.dense_arm import FollowedDense
 from quarry.retrieval.memory_dense import MemoryDenseStore
 from quarry.schema import DEFAULT_SCHEMA
 from quarry.types import Change, Docno
+from quarry.waiting import TellProgress, tell_nobody
 
 
 class SlowIndex(FailingIndex):
@@ -31,13 +32,16 @@ class SlowIndex(FailingIndex):
 
     def __init__(self, random: Random | None = None, visible_at_once: bool = True) -> None:
         super().__init__(random, visible_at_once)
+        self.begun: list[int] = []
         self.prepared: list[int] = []
         self.positions: list[int] = []
         self.go_on = asyncio.Event()
         if random is not None:
             self.go_on.set()
 
-    async def prepare(self, change: Change) -> None:
+    async def prepare(self, change: Change, tell: TellProgress) -> None:
+        self.begun.append(change.version)
+        tell(1, 3)
         await self.go_on.wait()
         await asyncio.sleep(0)
         if self._random is not None and self._random.random() < 0.1:  # the index itself loses nothing by it
@@ -64,10 +68,12 @@ async def test_small_changes_do_not_wait_for_a_large_one_before_them() -> None:
         assert not await follower.wait_visible(large, 0.02, after=large - 1)
         assert index.applied == {1: 1, 3: 3}
         assert max(index.positions) == large - 1 == follower.visible
+        assert (follower.reached, follower.list_preparations()) == (small, [Preparation(large, 1, 3)])
         index.go_on.set()
         assert await follower.wait_visible(small, PATIENCE_S)
         assert (index.applied, index.prepared) == (log.truth(), [large])
         assert index.positions[-1] == small == follower.visible
+        assert follower.list_preparations() == []
         log.write(4, 0)
         follower.notify()
         await caught_up(follower, log)
@@ -99,6 +105,39 @@ async def test_a_newer_version_takes_the_place_of_a_large_one_that_is_being_prep
         follower.notify()
         await caught_up(follower, log)
         assert (index.applied, index.prepared) == ({2: 2}, [])
+
+
+async def test_the_same_content_again_goes_on_with_what_is_being_prepared() -> None:
+    log, index = Log(), SlowIndex()
+    async with following(log, index) as follower:
+        log.write(1, LARGE)
+        log.write(2, 0)
+        follower.notify()
+        assert await follower.wait_visible(2, PATIENCE_S, after=1)
+        again = log.write(1, LARGE)
+        small = log.write(2, 1)
+        follower.notify()
+        assert await follower.wait_visible(small, PATIENCE_S, after=again)
+        assert (index.begun, follower.list_preparations()) == ([1], [Preparation(again, 1, 3)])
+        index.go_on.set()
+        await caught_up(follower, log)
+        assert (index.begun, index.applied) == ([1], {1: again, 2: small})
+
+
+async def test_other_content_of_the_same_size_is_prepared_anew() -> None:
+    log, index = Log(), SlowIndex()
+    async with following(log, index) as follower:
+        log.write(1, LARGE)
+        log.write(2, 0)
+        follower.notify()
+        assert await follower.wait_visible(2, PATIENCE_S, after=1)
+        other = log.write(1, "b" * LARGE_CHARS)
+        small = log.write(2, 1)
+        follower.notify()
+        assert await follower.wait_visible(small, PATIENCE_S, after=other)
+        index.go_on.set()
+        await caught_up(follower, log)
+        assert index.prepared == [other]
 
 
 async def test_what_is_set_aside_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,8 +192,11 @@ class RememberedVectors(NoVectors):
     async def note_uses(self, owner: str, documents: object) -> None:
         self.asked.append("uses")
 
-    async def read_vectors(self, documents: Sequence[object]) -> list[object]:
+    async def read_vectors(
+        self, documents: Sequence[object], tell: TellProgress = tell_nobody
+    ) -> list[object]:
         self.asked.append("vectors")
+        tell(2, 5)
         return await super().read_vectors(documents)
 
 
@@ -162,6 +204,8 @@ async def test_a_dense_index_encodes_into_the_cache_when_it_prepares() -> None:
     vectors, store = RememberedVectors(), MemoryDenseStore(GENERATION, 4)
     index = FollowedDense(store, vectors, DEFAULT_SCHEMA, GENERATION)  # type: ignore[arg-type]
     assert isinstance(index, PreparingIndex)
-    await index.prepare(Change(Docno(1), 1, {"text": "a"}))
+    told: list[tuple[int, int]] = []
+    await index.prepare(Change(Docno(1), 1, {"text": "a"}), lambda *counts: told.append(counts))
+    assert told == [(2, 5)]
     assert vectors.asked == ["uses", "vectors"]
     assert await store.count() == 0

@@ -104,6 +104,14 @@ async def test_each_text_gets_its_own_vector(batcher: EncoderBatcher) -> None:
     assert vectors.dtype == np.float32
 
 
+async def test_it_tells_how_many_texts_are_encoded(batcher: EncoderBatcher) -> None:
+    texts, told = [PASSAGE] * 100, list[tuple[int, int]]()
+    await EncodingTurns(batcher, turn_s=0.001).encode(texts, lambda *counts: told.append(counts))
+    assert len(told) > 2
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == ((0, 100), (100, 100))
+
+
 async def test_no_text_has_no_vector(batcher: EncoderBatcher) -> None:
     assert (await EncodingTurns(batcher).encode([])).shape == (0, 1)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarry.models.runtime.batcher import EncoderBatcher, Priority
-from quarry.waiting import end
+from quarry.waiting import TellProgress, end, tell_nobody
 
 TURN_S = 0.25
 """Encoding that a slice is likely to take: slices of this size cost up to 4 % more CPU than all at once."""
@@ -35,21 +35,31 @@ class EncodingTurns:
         self._encoder, self._turn_s = encoder, turn_s
         self._places = asyncio.Semaphore(AT_ONCE)
 
-    async def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Encodes unit vectors, float32, shape ``(len(texts), dimension)``. Raises as ``Batcher.run``."""
+    async def encode(self, texts: Sequence[str], tell: TellProgress = tell_nobody) -> NDArray[np.float32]:
+        """Encodes unit vectors, float32, shape ``(len(texts), dimension)``. Raises as ``Batcher.run``.
+
+        Args:
+            tell: called at the beginning and after each slice.
+        """
         vectors = np.empty((len(texts), self._encoder.info.dimension), np.float32)
         with self._note_call():
-            await self._encode_slices(texts, vectors)
+            await self._encode_slices(texts, vectors, tell)
         return vectors
 
-    async def _encode_slices(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        slices = self._cut_slices(texts)
+    async def _encode_slices(
+        self, texts: Sequence[str], vectors: NDArray[np.float32], tell: TellProgress
+    ) -> None:
+        slices, done = self._cut_slices(texts), 0
+        tell(done, len(texts))
 
         async def encode_some() -> None:
+            nonlocal done
             for places in slices:
                 async with self._places:
                     some = [texts[place] for place in places]
                     vectors[places] = await self._encoder.encode(some, Priority.BULK)
+                done += len(places)
+                tell(done, len(texts))
 
         running = [asyncio.create_task(encode_some()) for _ in range(AT_ONCE)]
         try:

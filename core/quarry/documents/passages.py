@@ -6,12 +6,13 @@ are the text again, so that places in the text survive.
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import sentencex
 
 from quarry.documents.catalog import PassagePolicy
+from quarry.errors import Cancelled
 from quarry.models.base import Encoder
 from quarry.models.tokenization import replace_surrogates
 from quarry.retrieval.base import MAX_PASSAGES
@@ -114,22 +115,31 @@ class PassageCutter:
         cutting = f"{CUTTING}:{self._room}:{policy.overlap_tokens}:{int(policy.first_only)}"
         return f"{self._encoder.info.fingerprint}:{cutting}"
 
-    def cut(self, sources: Sequence[SourceText]) -> list[Cut]:
-        """Cuts each document into passages. One without any word has none; one of only a title has one."""
-        return [self._cut_one(source) for source in sources]
+    def cut(
+        self, sources: Sequence[SourceText], is_given_up: Callable[[], bool] = lambda: False
+    ) -> list[Cut]:
+        """Cuts each document into passages. One without any word has none; one of only a title has one.
+
+        Args:
+            is_given_up: is asked at each block of a text whether nobody waits for the passages any more.
+
+        Raises:
+            Cancelled: it said so.
+        """
+        return [self._cut_one(source, is_given_up) for source in sources]
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Counts tokens that the encoder reads of passages, special ones included."""
         return sum(len(spans) + SPECIAL_TOKENS for spans in self._encoder.find_token_spans(texts))
 
-    def _cut_one(self, source: SourceText) -> Cut:
+    def _cut_one(self, source: SourceText, is_given_up: Callable[[], bool]) -> Cut:
         if not source.title.strip() and not source.text.strip():
             return Cut(0, ())
         if _fits_surely(source, self._room):
             return Cut(len(source.title), ((0, len(source.text)),))
-        title_tokens = self._find_tokens(source.title, self._room)
+        title_tokens = self._find_tokens(source.title, self._room, is_given_up)
         text = self._cut_readable(source.text)
-        tokens = self._find_tokens(text, None)
+        tokens = self._find_tokens(text, None, is_given_up)
         if len(title_tokens) + len(tokens) <= self._room:
             return Cut(len(source.title), ((0, len(source.text)),))
         title_end, used = _cut_title(source.title, title_tokens, self._room // 2 if tokens else self._room)
@@ -145,11 +155,13 @@ class PassageCutter:
         limit = self._room * CHARACTERS_PER_TOKEN
         return next(_split_blocks(text, limit), "") if self._policy.first_only else text
 
-    def _find_tokens(self, text: str, at_most: int | None) -> list[Span]:
+    def _find_tokens(self, text: str, at_most: int | None, is_given_up: Callable[[], bool]) -> list[Span]:
         """Finds (start, end) of each token; of a bit more than ``at_most`` of them, if that is given."""
         found: list[Span] = []
         start = 0
         for block in _split_blocks(text, BLOCK_CHARACTERS):
+            if is_given_up():
+                raise Cancelled("nobody waits for these passages any more")
             found += ((start + a, start + b) for a, b in self._encoder.find_token_spans([block])[0] if b > a)
             start += len(block)
             if at_most is not None and len(found) > at_most:

@@ -1,6 +1,7 @@
 """From documents to the vectors of their passages, encoding only what was never encoded before."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -160,10 +161,18 @@ class DocumentVectors:
     async def _encode_sources(
         self, sources: dict[bytes, SourceText], tell: TellProgress = tell_nobody
     ) -> dict[bytes, CachedVectors]:
-        cuts = await asyncio.to_thread(self._cutter.cut, list(sources.values()))
+        cuts = await self._cut(list(sources.values()))
         texts = [build_passage_texts(source, cut) for source, cut in zip(sources.values(), cuts, strict=True)]
         vectors = await self._turns.encode([text for some in texts for text in some], tell)
         return dict(zip(sources, _split(cuts, texts, vectors), strict=True))
+
+    async def _cut(self, sources: Sequence[SourceText]) -> list[Cut]:
+        """Cuts them in a thread, which ends soon after a cancellation: a server that stops waits for it."""
+        given_up = threading.Event()
+        try:
+            return await asyncio.to_thread(self._cutter.cut, sources, given_up.is_set)
+        finally:
+            given_up.set()
 
 
 class SourceReader:

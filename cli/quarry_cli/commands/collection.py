@@ -13,9 +13,10 @@ from quarry.client import Client
 from quarry.v1 import collection_service_pb2
 from quarry_cli.commands.reindex import reindex
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
-from quarry_cli.console import as_json, make_plain, make_progress, note, out, print_json
+from quarry_cli.console import as_json, count_things, make_plain, make_progress, note, out, print_json
 from quarry_cli.failures import check_outcome
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
+from quarry_cli.inputs.lines import read_plain_text
 from quarry_cli.inputs.promotion import PromotionOption, to_promotion_value
 from quarry_cli.inputs.schema_file import read_schema
 from quarry_cli.inputs.vocabulary_file import dump_synonyms, parse_stop_words, parse_synonyms
@@ -260,7 +261,7 @@ def set_synonyms(
     vocabulary = None
     if file is not None:
         try:
-            rules = list(parse_synonyms(file.read_text(encoding="utf-8")))
+            rules = list(parse_synonyms(read_plain_text(file)))
         except ValueError as error:
             raise typer.BadParameter(f"{file}: {error}") from None
         vocabulary = collection_service_pb2.Vocabulary(synonyms=rules)
@@ -268,7 +269,7 @@ def set_synonyms(
     if json:
         print_json(as_json(known))
     elif file is not None:
-        out.print(f"{name} has {len(known.synonyms):,} rules of synonyms", soft_wrap=True)
+        out.print(f"{name} has {count_things(len(known.synonyms), 'rule')} of synonyms", soft_wrap=True)
     else:
         _print_lines(dump_synonyms(known.synonyms))
 
@@ -290,16 +291,13 @@ def set_stop_words(
     """
     vocabulary = None
     if file is not None:
-        try:
-            words = parse_stop_words(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise typer.BadParameter(f"{file}: {error}") from None
+        words = parse_stop_words(read_plain_text(file))
         vocabulary = collection_service_pb2.Vocabulary(stop_words=words)
     known = _set_or_get(name, "stop_words", vocabulary, server, timeout)
     if json:
         print_json(as_json(known))
     elif file is not None:
-        out.print(f"{name} has {len(known.stop_words):,} stop words", soft_wrap=True)
+        out.print(f"{name} has {count_things(len(known.stop_words), 'stop word')}", soft_wrap=True)
     else:
         _print_lines(known.stop_words)
 

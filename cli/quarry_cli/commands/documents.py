@@ -11,7 +11,7 @@ from quarry.client import Client
 from quarry.v1 import document_service_pb2, search_service_pb2, types_pb2
 from quarry_cli.calls.conditions import WhereOption, parse_conditions
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
-from quarry_cli.console import as_json, make_plain, out, print_json, say
+from quarry_cli.console import as_json, count_things, make_plain, out, print_json, say
 from quarry_cli.inputs.conditions import require_all
 from quarry_cli.inputs.values import FieldTypes, list_field_types, to_field_value
 
@@ -133,11 +133,14 @@ def update_where(
         print_json({"collection": name, **as_json(answer)})
     else:
         matched = f"{answer.matched_count:,} that meet the condition"
-        out.print(f"{answer.updated_count:,} documents changed in {name}, of {matched}", soft_wrap=True)
+        out.print(
+            f"{count_things(answer.updated_count, 'document')} changed in {name}, of {matched}",
+            soft_wrap=True,
+        )
     for status in answer.refusals:
         say(f"  {status.id}: {status.status.message}", "yellow")
     if answer.refused_count:
-        say(f"{answer.refused_count:,} documents could not be changed", "yellow")
+        say(f"{count_things(answer.refused_count, 'document')} could not be changed", "yellow")
         raise typer.Exit(1)
 
 
@@ -197,4 +200,4 @@ def _confirm(quarry: Client, name: str, filter: types_pb2.Filter, action: str, y
         collection=name, filter=filter, page_size=1, return_fields=["-"], unlogged=True
     )
     count = quarry.search.Search(request).total.count
-    typer.confirm(f"{action} {count:,} documents of {name}?", abort=True, err=True)
+    typer.confirm(f"{action} {count_things(count, 'document')} of {name}?", abort=True, err=True)

@@ -114,7 +114,12 @@ class DocumentRate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         rate = task.fields["documents"] / task.elapsed if task.elapsed else 0
-        return Text(f"{task.fields['documents']:,} documents, {rate:,.0f}/s")
+        return Text(f"{count_things(task.fields['documents'], 'document')}, {format_rate(rate)}")
+
+
+def format_rate(rate: float) -> str:
+    """Formats documents in a second, slow ones with two digits: ``1,234/s``, ``0.41/s``."""
+    return f"{rate:,.0f}/s" if rate >= 10 or not rate else f"{rate:.2g}/s"
 
 
 def index(
@@ -258,7 +263,8 @@ def write_files(
                 bar.update(task, completed=batch.position, documents=summary.documents)
         except (CliError, QuarryError, KeyboardInterrupt):  # the file cannot be read, or the server is away
             if summary.documents:
-                note(f"at least {summary.documents:,} documents were written; it is safe to index them again")
+                written = count_things(summary.documents, "document was", "documents were")
+                note(f"at least {written} written; it is safe to index again")
             raise
     warn_of_binary(records.shaper)
     if not conversion.exact:
@@ -290,7 +296,7 @@ def report(summary: Summary, failures: Failures, json: bool) -> None:
         rate = summary.documents / summary.seconds if summary.seconds else 0
         out.print(
             f"{count_things(summary.documents, 'document')} {summary.reached} in {summary.collection}"
-            f" in {summary.seconds:.1f} s ({rate:,.0f}/s)",
+            f" in {summary.seconds:.1f} s ({format_rate(rate)})",
             soft_wrap=True,
         )
     for warning in warnings:
@@ -304,9 +310,10 @@ def report(summary: Summary, failures: Failures, json: bool) -> None:
             f"{', ...' if summary.repeated > len(summary.first_repeats) else ''})"
         )
     if summary.not_numbers:
-        note(f"{summary.not_numbers:,} values are NaN, and were left out")
+        values = count_things(summary.not_numbers, "value is NaN, and was", "values are NaN, and were")
+        note(f"{values} left out")
     if failures.count:
-        warn(f"{failures.count:,} documents were not written:")
+        warn(f"{count_things(failures.count, 'document was', 'documents were')} not written:")
         for failure in failures.first:
             say(f"  {failure.where}: {shorten(failure.id) + ': ' if failure.id else ''}{failure.reason}")
         if failures.count > len(failures.first):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quarry_cli.console import note
+from quarry_cli.console import count_things, note
 from quarry_cli.failures import CliError, write_text
 from quarry_cli.files.inference import InferredSchema, SchemaWishes, infer_schema
 from quarry_cli.files.options import (
@@ -49,6 +49,7 @@ def suggest(
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="File to write. Default: print it.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --out.")] = False,
     format: FormatOption = None,
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
@@ -62,6 +63,8 @@ def suggest(
 
     `quarry collection create NAME --schema FILE` makes a collection of it. Change it before, if it is wrong.
     """
+    if out is not None and out.is_file() and not force:
+        raise CliError(f"{out} is there already", "--force overwrites it")
     layouts: list[Layout] = []
     rows = read_files(files, ReadOptions(format, delimiter, encoding), layouts.append)
     records = RecordReader(rows, Shaper(parse_mapping(map)), id_field, whole_sample=True)
@@ -93,7 +96,7 @@ def infer(records: RecordReader, wishes: SchemaWishes) -> InferredSchema:
 def show_inference(records: RecordReader, found: InferredSchema, layouts: Sequence[Layout]) -> None:
     """Shows what the files are and what was inferred, on stderr."""
     show_layouts(layouts, all=True)
-    note(f"the schema of the first {found.records:,} records:")
+    note(f"the schema of the first {count_things(found.records, 'record')}:")
     show_schema(found, records.id_name, records.shaper.new_names)
     show_ids(records.ids)
     warn_of_binary(records.shaper)

@@ -17,6 +17,7 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 """The delimiters that are looked for, in the order in which ties are decided."""
 FITTING = 0.9
 """Share of rows with as many cells as the header, from which a delimiter is plausible."""
+LIKE_JSON = re.compile(r'\s*(?:\[\s*)?\{\s*(?:"|\})|\s*\[\s*\]\s*$')
 EXCEL_LINE = re.compile(r"sep=(.)\r?\n?")
 
 
@@ -27,13 +28,16 @@ def read_delimited(source: Source, delimiter: str | None) -> Iterator[Row | BadR
         delimiter: None: the one that fits its first lines best.
 
     Raises:
-        CliError: it is no text of its encoding, its quotes do not close, or a column is named twice.
+        CliError: it is no text of its encoding, it is JSON, its quotes do not close, or a column is named
+            twice.
     """
     csv.field_size_limit(MAX_CELL)
     with TextLines(source.name, source.content, source.encoding, "CSV") as lines:
         first = list(take_first(lines))
         if first and (found := EXCEL_LINE.fullmatch(first[0])):
             delimiter, first[0] = delimiter or found[1], "\n"
+        if LIKE_JSON.match("".join(first)):
+            raise CliError(f"{source.name}: looks like JSON, not like a table", "--format json reads it")
         used = delimiter or find_delimiter(first)
         source.describe(
             f"cells between {DELIMITERS.get(used, repr(used))}, {name_encoding(lines.encoding)}",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from quarry_cli.console import count_things
 from quarry_cli.failures import CliError
 from quarry_cli.files.shaping import BEIR_ID, to_field_name
 from quarry_cli.inputs.schema_file import suggest
@@ -80,7 +81,9 @@ def choose_ids(sample: Sequence[Mapping[str, Any]], wanted: str | None) -> IdRul
     for name in sorted(filter(rank_id_name, names), key=rank_id_name):
         problem = find_problem(sample, name)
         if not problem:
-            return IdRule((name,), f"{name}, which is another one in each of {len(sample):,} records")
+            return IdRule(
+                (name,), f"{name}, which is another one in each of {count_things(len(sample), 'record')}"
+            )
         refused.append(f"{name} {problem}")
     why = "; ".join(refused[:SHOWN_REASONS]) or "no field is called like an id"
     return IdRule((), f"a hash of the content, as {why}")

@@ -1,7 +1,7 @@
 """Run files in TREC's format: query, Q0, document, rank, score and tag, between white space."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from quarry_cli.failures import CliError, write_text
@@ -40,6 +40,19 @@ def check_run(path: Path, run: Ranked, qrels: Mapping[str, object], judgments: P
     """Raises CliError for a run that ranks nothing for any of the judged queries."""
     if not run.keys() & qrels.keys():
         raise CliError(f"{path}: has none of the {len(qrels):,} judged queries of {judgments}")
+
+
+def check_judged(runs: Iterable[Ranked], qrels: Mapping[str, Mapping[str, int]], judgments: Path) -> None:
+    """Raises CliError if no run has any of the judged documents: then their ids are others, and all figures
+    would be 0."""
+    found = {id for run in runs for ids in run.values() for id in ids}
+    judged = {id for grades in qrels.values() for id in grades}
+    if found and judged.isdisjoint(found):
+        examples = f"judged is {min(judged)!r:.60}, found is {min(found)!r:.60}"
+        raise CliError(
+            f"{judgments}: none of its {len(judged):,} documents is in a run, so all figures would be 0",
+            f"are the ids the same? {examples}",
+        )
 
 
 def write_run(path: Path, run: Mapping[str, Sequence[str]], tag: str) -> None:

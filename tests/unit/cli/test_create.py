@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from quarry.v1 import collection_service_pb2 as pb
+from quarry_cli.commands.index import format_rate
 from quarry_cli.inputs.schema_file import read_schema
 
 TABLE = """id,name,description,price,zip,notes
@@ -264,6 +265,33 @@ def test_binary_columns_are_left_out_of_preview_and_documents_and_named(quarry, 
         assert (ended.status, len(quarry.documents)) == (0, 2), ended.err
         assert said in ended.err
     assert list(quarry.documents["shop", "a"].fields) == ["text"]
+
+
+def test_a_suggested_schema_overwrites_a_file_only_when_asked(cli, table, tmp_path):
+    file = tmp_path / "shop.toml"
+    file.write_text("# changed by hand")
+    refused = cli("schema", "suggest", table, "--out", file)
+    assert (refused.status, file.read_text()) == (1, "# changed by hand")
+    assert "shop.toml is there already -- --force overwrites it" in refused.err
+    assert cli("schema", "suggest", table, "--out", file, "--force").status == 0
+    assert read_schema(file).fields
+
+
+def test_counts_of_one_are_in_the_singular(quarry, cli, tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"id": "a", "text": "some words to search", "n": 1.5}\n')
+    ended = cli("index", "shop", tmp_path / "c.jsonl", "--create")
+    assert "the schema of the first 1 record:" in ended.err
+    (tmp_path / "d.jsonl").write_text('{"id": "b", "text": "words", "n": "NaN"}\n{"text": "no id"}\n')
+    ended = cli("index", "shop", tmp_path / "d.jsonl")
+    assert "1 value is NaN, and was left out" in ended.err
+    assert "1 document was not written:" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"), [(0, "0/s"), (0.412, "0.41/s"), (2.5, "2.5/s"), (12.4, "12/s"), (1_234.5, "1,234/s")]
+)
+def test_a_slow_rate_has_two_digits(rate, said):
+    assert format_rate(rate) == said
 
 
 def test_a_schema_that_cannot_be_written_is_an_error_that_names_the_file(cli, table, tmp_path):

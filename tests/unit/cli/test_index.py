@@ -119,7 +119,7 @@ def test_a_server_that_goes_away_in_the_middle_leaves_a_word_on_what_was_written
     corpus = write_lines(tmp_path / "c.jsonl", numbered(200))
     ended = cli("index", "faq", corpus, "--batch-bytes", 1_024)
     assert ended.status == 1
-    said = re.search(r"at least (\d+) documents were written; it is safe to index them again", ended.err)
+    said = re.search(r"at least (\d+) documents were written; it is safe to index again", ended.err)
     assert said
     assert 0 < int(said[1]) <= len(faq.documents) < 200
     assert "quarry: UNAVAILABLE" in ended.err

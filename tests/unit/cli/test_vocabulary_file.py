@@ -29,5 +29,14 @@ def test_a_line_that_is_no_rule_is_named(line: str) -> None:
         list(parse_synonyms(f"a, b\n{line}\n"))
 
 
+@pytest.mark.parametrize("command", ["stop-words", "synonyms"])
+def test_a_file_of_another_encoding_is_named_with_what_to_do(cli, tmp_path, command) -> None:
+    (tmp_path / "w.txt").write_bytes("le, la\n\xe9t\xe9, ete\n".encode("latin-1"))
+    ended = cli("collection", command, "faq", tmp_path / "w.txt")
+    assert ended.status == 1
+    assert "w.txt:2: is not UTF-8: byte 0xe9 -- save it as UTF-8" in ended.err
+    assert "codec" not in ended.err
+
+
 def test_stop_words_are_lines() -> None:
     assert parse_stop_words("# none of ours\nle\n\n la \n") == ["le", "la"]

@@ -10,10 +10,11 @@ from quarry_cli.connection import JsonOption
 from quarry_cli.console import print_json
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.judgments import read_measured
-from quarry_cli.inputs.run_file import check_run, read_run
+from quarry_cli.inputs.run_file import check_judged, check_run, read_run
 from quarry_cli.views.comparison import Comparison, compare_runs, show_comparison, to_json
 from quarry_cli.views.figures import MEASURES
 
+MEASURE_HINT = "nDCG@10, RR@10, P@5, R@100 and AP are some; ir-measures lists all that there are"
 MOST = 2**31 - 1
 """The highest cutoff and the highest grade from which on a document is relevant."""
 
@@ -56,6 +57,7 @@ def compare(
     runs = read_run(first), read_run(second)
     for path, run in zip((first, second), runs, strict=True):
         check_run(path, run, judged, qrels)
+    check_judged(runs, judged, qrels)
     measures = [_parse_measure(name) for name in measure] if measure else MEASURES
     try:
         found: Comparison = compare_runs(*runs, judged, measures)
@@ -72,8 +74,8 @@ def _parse_measure(name: str) -> ir_measures.Measure:
     """Parses a measure. Raises CliError for none, and for numbers that crash trec_eval's code."""
     try:
         measure = ir_measures.parse_measure(name)
-    except Exception as error:
-        raise CliError(f"--measure {name}: {_describe(error)}") from error
+    except Exception as error:  # the library raises several kinds, which speak of its parser
+        raise CliError(f"--measure {name}: there is no such measure", MEASURE_HINT) from error
     for unknown in sorted(measure.params.keys() - measure.SUPPORTED_PARAMS.keys()):
         raise CliError(f"--measure {name}: {measure.NAME} has no parameter {unknown}")
     for parameter in ("cutoff", "rel"):

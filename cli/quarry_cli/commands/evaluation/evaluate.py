@@ -25,7 +25,7 @@ from quarry_cli.console import count_things, make_plain, make_progress, note, ou
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
 from quarry_cli.inputs.judgments import ODDITIES, Qrels, read_measured
-from quarry_cli.inputs.run_file import Ranked, check_run, read_run
+from quarry_cli.inputs.run_file import Ranked, check_judged, check_run, read_run
 
 if TYPE_CHECKING:
     from quarry_cli.views.figures import Figures
@@ -96,6 +96,7 @@ def evaluate(
     runs = {str(path): read_run(path) for path in run or ()}
     for path, read in runs.items():
         check_run(Path(path), read, judged, qrels)
+    check_judged(runs.values(), judged, qrels)
     relevance: dict[str, dict[str, float]] = {}
     made: dict[str, Ranked] = {}
     counts = count_judgments(judged)

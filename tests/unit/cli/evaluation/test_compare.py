@@ -76,6 +76,14 @@ def test_any_measure_of_ir_measures_can_be_asked_for(files, cli):
         assert (ended.status, ended.out) == (1, "")
 
 
+@pytest.mark.parametrize("wrong", ["nothing@10", "P@zz", "P@"])
+def test_a_measure_that_is_none_is_said_with_examples(files, cli, wrong):
+    ended = cli("compare", *files, "--measure", wrong)
+    assert (ended.status, ended.out) == (1, "")
+    assert f"--measure {wrong}: there is no such measure -- nDCG@10," in ended.err
+    assert "ValueError" not in ended.err
+
+
 @pytest.mark.parametrize("parameter", ["cutoff", "rel"])
 @pytest.mark.parametrize("value", ["0", "2147483648", "99999999999999999999", "1.5", "'a'"])
 @pytest.mark.parametrize("measure", ["P", "R", "AP"])
@@ -105,6 +113,19 @@ def test_a_run_of_other_queries_is_an_error_not_a_zero(files, cli, tmp_path):
     ended = cli("compare", files[0], other, *files[2:])
     assert ended.status == 1
     assert "c.run: has none of the 4 judged queries" in ended.err
+
+
+def test_judgments_of_other_documents_are_an_error_not_zeros(cli, tmp_path):
+    run = write(tmp_path / "a.run", {"q1": "ab"})
+    qrels = tmp_path / "r.tsv"
+    qrels.write_text("q1 0 doc-7 1\nq1 0 doc-8 0\n")
+    for command in (["compare", run, run], ["evaluate", "--run", run]):
+        ended = cli(*command, "--qrels", qrels, "--json")
+        assert (ended.status, ended.out) == (1, "")
+        assert "none of its 2 documents is in a run" in ended.err
+        assert "judged is 'doc-7', found is 'a'" in ended.err
+    other = write(tmp_path / "b.run", {"q1": ["doc-8"]})
+    assert cli("compare", run, other, "--qrels", qrels).status == 0
 
 
 def test_compare_and_evaluate_measure_one_run_on_the_same_judgments(cli, tmp_path):

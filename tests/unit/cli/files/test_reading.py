@@ -173,6 +173,14 @@ def test_json_is_an_array_objects_in_a_row_or_the_array_of_an_object(tmp_path: P
     assert read_contents(write(tmp_path, "c.json", text)) == [{"id": 1, "n": {"a": [1]}}, {"id": 2}]
 
 
+@pytest.mark.parametrize("text", ['[{"id": 1}]', '[\n  {\n "id": 1}]', '{"id": 1}\n{"id": 2}', "[]\n"])
+def test_json_that_is_called_csv_is_an_error_that_says_so(tmp_path: Path, text: str) -> None:
+    with pytest.raises(CliError, match=r"c\.csv: looks like JSON") as caught:
+        read(write(tmp_path, "c.csv", text))
+    assert "--format json" in caught.value.hint
+    assert read_contents(write(tmp_path, "c.csv", "[id],{n}\n1,2\n")) == [{"[id]": "1", "{n}": "2"}]
+
+
 def test_one_object_is_one_record(tmp_path: Path) -> None:
     document = {"id": 1, "parts": [{"a": 1}, {"a": 2}]}
     assert read_contents(write(tmp_path, "c.json", json.dumps(document, indent=1))) == [document]

@@ -2,10 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from quarry.glossary import TERMS
+from quarry.mining.spec import Verdict
+from quarry.training.spec import ModelVerdict
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
@@ -51,6 +54,11 @@ def blank_all_but_prose(page: str) -> str:
     for pattern in (r"(?s)```.*?```", r"(?m)^(#|\||    ).*$", r"(?s)!?\[[^]]*\]\([^)]*\)", r"(?s)`[^`]*`"):
         page = re.sub(pattern, lambda found: re.sub(r"[^\n]", "\0", found[0]), page)
     return page
+
+
+@pytest.mark.parametrize("verdict", [*get_args(Verdict), *get_args(ModelVerdict)])
+def test_the_glossary_names_each_verdict(verdict: str) -> None:
+    assert f"`{verdict}`" in TERMS["verdict"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))

@@ -145,7 +145,7 @@ def end_now(message: str = "", problem: BaseException | None = None) -> None:
 
     def tell() -> None:
         if problem is not None:
-            trace = None if isinstance(problem, QuarryError) else problem  # that says all by itself
+            trace = None if isinstance(problem, QuarryError) else problem  # its message says all
             logger.error("the process ends because of a failure: %s", problem, exc_info=trace)
         if message:
             logger.error("%s", message)

@@ -59,7 +59,7 @@ def _read_line(where: str, line: bytes, position: int) -> Row | BadRecord:
         return BadRecord(where, f"is not JSON in UTF-8: byte 0x{line[error.start]:02x} ({ENCODING_HINT})")
     except RecursionError:
         return BadRecord(where, "is not JSON that can be read: it is nested too deeply")
-    except ValueError as error:  # of both parsers
+    except ValueError as error:  # both parsers raise it
         hint = f" ({ENCODING_HINT})" if "UTF-8" in str(error) else ""
         return BadRecord(where, f"is not JSON: {error}{hint}")
     return make_row(where, content, position)

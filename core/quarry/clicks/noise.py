@@ -23,14 +23,15 @@ from quarry.clicks.log import Bool, ClickLog, Float64, Int64
 from quarry.clicks.model import Estimates
 
 LEAST_TRIES = 3.0
-"""Of a pair that tells noise from relevance: two binomials cannot be told apart from fewer."""
+"""A pair with fewer tries does not tell noise from relevance: two binomials look alike."""
 LEAST_PAIRS = 100
-"""Pairs of so many tries, below which nothing is estimated."""
+"""With fewer pairs of so many tries nothing is estimated."""
 LIKELY = 0.8
-"""Least posterior of a positive. Its weight is its relevance times its posterior. Clicks are few: a bound of
-0.95 leaves out half of the relevant documents that ten searches show (docs/explanation/click-noise.md)."""
+"""A positive has at least this posterior. Its weight is its relevance times its posterior. Clicks are few: a
+bound of 0.95 leaves out half of the relevant documents that ten searches show
+(docs/explanation/click-noise.md)."""
 SURE = 0.95
-"""Least posterior of noise that is told as noise."""
+"""What is told as noise has at least this posterior of noise."""
 MOST_PAIRS = 50_000
 """Pairs that the mixture is fitted to; of more, so many are drawn. All are judged by it."""
 

@@ -17,9 +17,9 @@ from quarry.types import Docno, Document, Fields
 _READ_AT_ONCE = 200
 
 Place = tuple[int, Docno, int]
-"""Of a text: collection, document, version."""
+"""Where a text stands: collection, document, version."""
 Texts = dict[tuple[bytes, int], str]
-"""By hash and collection."""
+"""Texts by their hash and collection."""
 
 
 class DocumentReader(Protocol):

@@ -35,7 +35,7 @@ class FollowedIndex(Protocol):
 
     @property
     def visible_at_once(self) -> bool:
-        """Whether ``apply`` alone lets searches find a change; otherwise ``settle`` does."""
+        """Tells whether ``apply`` alone lets searches find a change; otherwise ``settle`` does."""
         ...
 
     async def read_position(self) -> Position:
@@ -176,7 +176,7 @@ class OpenArm(Protocol):
 
     @property
     def lexical(self) -> LexicalIndex | None:
-        """What browses and counts; None unless the definition says that the arm does."""
+        """The index that browses and counts; None unless the definition says that the arm does."""
         return None
 
     @property

@@ -352,7 +352,7 @@ async def _show_passages(
 async def _read_passages(collection: SearchedCollection, hits: Sequence[Hit[M]]) -> dict[Docno, str]:
     """Reads the passage of each hit that the dense arm compared.
 
-    None for a document that has fewer by now.
+    A document that has fewer passages by now is left out.
     """
     wanted = [(hit, hit.ranked.passage) for hit in hits if hit.ranked.passage is not None]
     if not wanted:

@@ -38,7 +38,7 @@ def compute_covariance(
         slopes = of_high + of_low
     else:
         slopes = sparse.csr_array((alpha * g, (cell, cells.context)), (len(g), cells.contexts))
-    of_relevance = alpha * g * (1 - g)  # by log-odds
+    of_relevance = alpha * g * (1 - g)  # the derivative by the log-odds
     weighted = slopes.multiply(weight[:, None]).tocsr()
     alone = (slopes.T @ weighted).toarray()
     to_pair = sparse.csr_array((of_relevance, (cells.pair, cell)), (len(cells.starts), len(g)))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from quarry.models.runtime.quantize import TOKEN_LEVELS
 
 States = NDArray[np.float16] | NDArray[np.uint8]
-"""Of one text, one row a token, as a form keeps them."""
+"""The states of one text as a form keeps them, with a row for each token."""
 _SCALE_BYTES = 4
 _SMALLEST = np.float32(1e-9)
 

@@ -84,12 +84,13 @@ def _check_steps(
             shape = (rows, min(length, settings.max_tokens))
             inputs = draw_tokens(settings, shape, seed, vocabulary)
             pairs = [row for row in range(rows) if inputs["token_type_ids"][row].any()]
-            pairs = [row for row in pairs if inputs["token_type_ids"][row, 0] == 0]  # both have a token
+            # Query and passage each need a token.
+            pairs = [row for row in pairs if inputs["token_type_ids"][row, 0] == 0]
             if not pairs:
                 continue
             some = {name: values[pairs] for name, values in inputs.items()}
             found = measure_difference(runner.run(some), _score(opened, some))
-            if not found <= bound:  # also when it is not a number
+            if not found <= bound:  # this holds for NaN, too
                 raise ModelError(f"the parts together differ from the whole by {found:.2g}")
 
 

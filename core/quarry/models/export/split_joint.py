@@ -41,7 +41,7 @@ class _JointLayer(nn.Module):
         self.heads: int = attention.num_attention_heads
         self.size: int = attention.attention_head_size
         maps: list[Any] = [attention.query, attention.key, attention.value]
-        scales = (self.size**-0.5, 1.0, 1.0)  # of logits: in the queries already
+        scales = (self.size**-0.5, 1.0, 1.0)  # the queries take the scale of the logits
         self.weight = nn.Parameter(_join([s * one.weight.T for s, one in zip(scales, maps, strict=True)]))
         self.bias = nn.Parameter(_join([s * one.bias for s, one in zip(scales, maps, strict=True)]))
         self.damping: Tensor

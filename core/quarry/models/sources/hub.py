@@ -18,7 +18,7 @@ Find = Callable[[str, Path], Path | None]
 _UNFINISHED = ".fetch-"
 _HOME = ".home"
 MAX_FETCHES = 2
-"""That run at the same time."""
+"""So many models are fetched at the same time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,9 @@ from quarry.models.torch_modules.separate_files import (
 from quarry.models.torch_modules.separate_layers import SeparateLayers, average_states
 
 DIMENSION = 64
-"""Of a token's vector."""
+"""A token's vector has so many numbers."""
 MAX_TOKENS = 512
-"""Of a passage in which tokens are counted."""
+"""So many tokens of a passage are counted at most."""
 START_SCALE, START_DENSE = 10.0, 20.0
 """Factors of the tokens' part and of the cosine of the means, before training."""
 LEAST_WEIGHT = 0.05

@@ -160,8 +160,6 @@ class Shard:
     def close(self) -> None:
         self._engine.close()
 
-    # searching
-
     def find_nearest(self, vector: NDArray[np.float32], depth: int, filter: Filter | None) -> list[Candidate]:
         """Does the same as ``DenseStore.find_nearest``."""
         if depth <= 0:

@@ -123,7 +123,7 @@ def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
     shown = re.findall(r"^ *1 .*\d  (\w) *$", said_by["filter.md"], re.MULTILINE)
     assert shown == ["a", "b", "a", "b"], said_by["filter.md"]
     assert "warning: 2 documents have no text in a field that is searched" in said_by["warnings.md"]
-    assert "1 documents changed in laws, of 1 that meet the condition" in said_by["change-documents.md"]
+    assert "1 document changed in laws, of 1 that meet the condition" in said_by["change-documents.md"]
     assert "1 deleted from laws" in said_by["change-documents.md"]
     assert "lawbook names laws-next (before: laws)" in said_by["alias.md"]
     shown = re.findall(r"^ *1 (.+?)  ", said_by["query-syntax.md"], re.MULTILINE)

@@ -57,49 +57,24 @@ def _list_commands(group: TyperGroup) -> Iterator[Any]:
 def _make_options(choose: Callable[[typer.CallbackParam, Any], None]) -> list[Any]:
     """Makes the options as typer makes them, of a program that nobody runs."""
 
-    def name_variable(name: str) -> str | None:
-        return name if choose is _choose_in_front else None
+    def declare(variable: str, text: str, *flags: str, **more: Any) -> Any:
+        in_front = choose is _choose_in_front
+        return typer.Option(*flags, callback=choose, envvar=variable if in_front else None, help=text, **more)
 
+    trust = "Speak TLS, and trust the CAs that gRPC comes with, if --tls-ca names none."
+    speak = declare("QUARRY_USE_TLS", trust, "--tls")
+    ca = declare("QUARRY_TLS_CA", "Speak TLS, and trust the CA in this PEM file.", metavar="FILE")
+    show = "Speak TLS, and show the certificate in this PEM file."
+    certificate = declare("QUARRY_TLS_CERT", show, metavar="FILE")
+    key = declare("QUARRY_TLS_KEY", "The key of --tls-cert, a PEM file.", metavar="FILE")
     program = typer.Typer(add_completion=False)
 
     @program.command()
     def take(
-        tls: Annotated[
-            bool,
-            typer.Option(
-                "--tls",
-                callback=choose,
-                envvar=name_variable("QUARRY_USE_TLS"),
-                help="Speak TLS, and trust the CAs that gRPC comes with, if --tls-ca names none.",
-            ),
-        ] = False,
-        tls_ca: Annotated[
-            Path | None,
-            typer.Option(
-                metavar="FILE",
-                callback=choose,
-                envvar=name_variable("QUARRY_TLS_CA"),
-                help="Speak TLS, and trust the CA in this PEM file.",
-            ),
-        ] = None,
-        tls_cert: Annotated[
-            Path | None,
-            typer.Option(
-                metavar="FILE",
-                callback=choose,
-                envvar=name_variable("QUARRY_TLS_CERT"),
-                help="Speak TLS, and show the certificate in this PEM file.",
-            ),
-        ] = None,
-        tls_key: Annotated[
-            Path | None,
-            typer.Option(
-                metavar="FILE",
-                callback=choose,
-                envvar=name_variable("QUARRY_TLS_KEY"),
-                help="The key of --tls-cert, a PEM file.",
-            ),
-        ] = None,
+        tls: Annotated[bool, speak] = False,
+        tls_ca: Annotated[Path | None, ca] = None,
+        tls_cert: Annotated[Path | None, certificate] = None,
+        tls_key: Annotated[Path | None, key] = None,
     ) -> None:
         """Takes the options, which their callback keeps."""
 

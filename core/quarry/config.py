@@ -193,7 +193,7 @@ class TlsSettings(Section):
 
     @property
     def on(self) -> bool:
-        """Whether the port speaks TLS."""
+        """Tells whether the port speaks TLS."""
         return bool(self.certificate)
 
     @model_validator(mode="after")

@@ -61,8 +61,8 @@ TERMS: Mapping[str, str] = {
     "split cross-encoder": "A re-ranker whose lower layers read query and passage by themselves, so that "
     "their work on a passage can be kept.",
     "states": "What the frozen layers of a re-ranker made of a passage.",
-    "verdict": "The result of the gate. On a model or a ranking configuration: `IMPROVED`, `NO_IMPROVEMENT`, "
-    "`REGRESSED`, `INSUFFICIENT_DATA` or `BAD_DATA`. On a mining set: `GOOD`, `LOW_COVERAGE`, "
+    "verdict": "What the gate says of a model or a ranking configuration: `IMPROVED`, `NO_IMPROVEMENT`, "
+    "`REGRESSED`, `INSUFFICIENT_DATA` or `BAD_DATA`. What mining says of its set: `GOOD`, `LOW_COVERAGE`, "
     "`FALSE_NEGATIVES`, `TOO_NEAR_POSITIVE`, `TOO_EASY` or `NO_DATA`.",
     "version": "A model that a collection may serve, such as `faq@3`. It never changes.",
 }

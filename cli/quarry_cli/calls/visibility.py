@@ -24,11 +24,12 @@ class Writes:
 
     def add(self, count: int, last: int) -> None:
         """Adds ``count`` writes that were made at once, up to the sequence number ``last``."""
+        if not count:
+            return
         first = last - count + 1
         if self.ranges and self.ranges[-1].stop == first:
             first = self.ranges.pop().start
-        if count:
-            self.ranges.append(range(first, last + 1))
+        self.ranges.append(range(first, last + 1))
 
     @property
     def last(self) -> int:
@@ -46,7 +47,7 @@ class Writes:
 
 
 @dataclass(frozen=True, slots=True)
-class Progressing:
+class IndexProgress:
     """Says how far the arms are.
 
     Attributes:
@@ -87,20 +88,20 @@ def wait_searchable(quarry: Client, name: str, writes: Writes) -> None:
             _show(bar, task, len(writes) - missing - len(large), large)
 
 
-def _poll(quarry: Client, name: str) -> Iterator[Progressing]:
+def _poll(quarry: Client, name: str) -> Iterator[IndexProgress]:
     """Yields how far the arms are, again and again."""
     while True:
         yield _read_progress(read_collection(quarry, name).status)
         time.sleep(POLL_S)
 
 
-def _read_progress(status: collection_service_pb2.CollectionStatus) -> Progressing:
+def _read_progress(status: collection_service_pb2.CollectionStatus) -> IndexProgress:
     """Reads what all arms have reached: a server before ``reached_sequence`` leaves that 0."""
     reached = (max(arm.reached_sequence, arm.applied_sequence) for arm in status.arms)
     encoding = {
         one.sequence: (one.passages_done, one.passages_total) for arm in status.arms for one in arm.encoding
     }
-    return Progressing(min(reached, default=status.last_sequence), encoding)
+    return IndexProgress(min(reached, default=status.last_sequence), encoding)
 
 
 def _list_problems(quarry: Client, name: str) -> str:

@@ -6,13 +6,12 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from quarry.client import QuarryCallError
-from quarry.client.addresses import is_unix_address
+from quarry.client.addresses import is_loopback, is_unix_address
 from quarry.client.channel import DEFAULT_ADDRESS
 from quarry.v1 import server_service_pb2
 from quarry_cli.checks.check import Check, CheckState
@@ -146,15 +145,6 @@ def check_exposure(address: str, encrypted: bool) -> Iterator[Check]:
     else:
         detail = f"{outward}:{port} is open without TLS: others can read and change everything; serve with "
         yield Check("exposure", CheckState.WARN, detail + "--tls-cert and --tls-key, or on 127.0.0.1")
-
-
-def is_loopback(host: str) -> bool:
-    """Tells whether only this machine reaches ``host``; a name that nobody knows counts as another one."""
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return False
-    return all(ip_address(str(place[0]).partition("%")[0]).is_loopback for *_, place in found)
 
 
 def find_outward_address() -> str:

@@ -1,6 +1,8 @@
-"""Addresses of Unix sockets, as people write them and as gRPC takes them."""
+"""Addresses of servers: Unix sockets, as people write them and as gRPC takes them, and who reaches a host."""
 
+import ipaddress
 import os
+import socket
 import sys
 from pathlib import Path
 from urllib.parse import quote
@@ -35,3 +37,20 @@ def find_path_problem(path: Path) -> str:
     if length > LONGEST_PATH_BYTES:
         return f"a socket's path may have {LONGEST_PATH_BYTES} bytes, and this one has {length}"
     return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Tells whether only this machine reaches ``host``; a name counts by all of its addresses."""
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]") or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError):
+        return False
+    return all(_is_loopback(str(address[0])) for *_, address in found)
+
+
+def _is_loopback(text: str) -> bool:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

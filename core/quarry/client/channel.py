@@ -57,7 +57,7 @@ class StubMethods:
 
     def _open(
         self,
-        gate: Any,
+        grpc_module: Any,
         address: str,
         timeout_s: float,
         options: Options,
@@ -66,7 +66,7 @@ class StubMethods:
         """Opens both channels.
 
         Args:
-            gate: the module of gRPC whose channels these are: ``grpc``, or ``grpc.aio``.
+            grpc_module: whose channels these are: ``grpc``, or ``grpc.aio``.
         """
         if tls is not None and is_unix_address(address):
             raise ValueError(f"{address}: a Unix socket has no TLS; its file says who may open it")
@@ -76,8 +76,8 @@ class StubMethods:
         def connect(repeat: bool) -> Any:
             built = build_channel_options(repeat, options)
             if credentials is None:
-                return gate.insecure_channel(target, built)
-            return gate.secure_channel(target, credentials, built)
+                return grpc_module.insecure_channel(target, built)
+            return grpc_module.secure_channel(target, credentials, built)
 
         try:
             self._repeating, self._once = connect(repeat=True), connect(repeat=False)

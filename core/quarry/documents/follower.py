@@ -101,12 +101,12 @@ class Follower:
         self._written.set()
 
     @property
-    def reached(self) -> int:
-        """Every write up to this one is found by searches, except those of ``list_preparations``."""
+    def reached_sequence(self) -> int:
+        """The last write up to which searches find all, except those of ``list_preparations``."""
         return self._reached
 
     def list_preparations(self) -> list[Preparation]:
-        """Lists the large changes up to ``reached`` that searches do not find yet, in order."""
+        """Lists the large changes up to ``reached_sequence`` that searches do not find yet, in order."""
         return self._aside.list_preparations(self._lacking)
 
     def pause(self) -> asyncio.Lock:

@@ -199,7 +199,7 @@ def to_arm_messages(generation: Generation) -> list[pb.ArmStatus]:
             applied_sequence=follower.visible,
             durable_sequence=follower.durable,
             error=generation.find_problem(arm),
-            reached_sequence=follower.reached,
+            reached_sequence=follower.reached_sequence,
             encoding=[
                 pb.EncodingProgress(sequence=one.version, passages_done=one.done, passages_total=one.total)
                 for one in follower.list_preparations()

@@ -1,9 +1,8 @@
 """Whom an open port lets in: refuses one that nobody has asked for, and says at each start what it means."""
 
-import ipaddress
 import logging
-import socket
 
+from quarry.client.addresses import is_loopback
 from quarry.config import Settings
 from quarry.errors import FailedPreconditionError
 
@@ -50,20 +49,3 @@ def warn_if_exposed(settings: Settings, address: str) -> bool:
         return False
     logger.warning(WITHOUT_CLIENT_CERTIFICATES if settings.tls.on else IN_PLAINTEXT, address)
     return True
-
-
-def is_loopback(host: str) -> bool:
-    """Tells whether only this machine reaches ``host``; a name counts by all of its addresses."""
-    try:
-        found = socket.getaddrinfo(
-            host.strip("[]") or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except (OSError, UnicodeError):
-        return False
-    return all(_is_loopback(str(address[0])) for *_, address in found)
-
-
-def _is_loopback(text: str) -> bool:
-    address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback

@@ -10,7 +10,7 @@ import pytest
 from quarry.client import streams
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import document_service_pb2
-from quarry_cli.calls.visibility import Progressing, Writes
+from quarry_cli.calls.visibility import IndexProgress, Writes
 
 
 @pytest.fixture(autouse=True)
@@ -201,7 +201,7 @@ def test_a_large_document_of_the_file_is_waited_for_while_its_encoding_moves(faq
 
 def test_a_large_document_whose_encoding_does_not_move_ends_the_wait(faq, cli, tmp_path, monkeypatch):
     monkeypatch.setattr("quarry_cli.calls.visibility.POLL_S", 0.001)
-    monkeypatch.setattr("quarry_cli.calls.visibility._poll", lambda *_: repeat(Progressing(2, {1: (3, 9)})))
+    monkeypatch.setattr("quarry_cli.calls.visibility._poll", lambda *_: repeat(IndexProgress(2, {1: (3, 9)})))
     corpus = write_lines(tmp_path / "c.jsonl", numbered(2))
     ended = cli("index", "faq", corpus, "--wait", "searchable", "--timeout", "0.5")
     assert ended.status == 1
@@ -210,7 +210,7 @@ def test_a_large_document_whose_encoding_does_not_move_ends_the_wait(faq, cli, t
 
 def test_writes_of_others_in_between_are_told_apart():
     writes = Writes()
-    for count, last in ((3, 3), (2, 5), (0, 9), (4, 12)):
+    for count, last in ((3, 3), (2, 5), (0, 5), (0, 9), (4, 12)):
         writes.add(count, last)
     assert writes.ranges == [range(1, 6), range(9, 13)]
     assert [sequence for sequence in range(15) if sequence in writes] == [1, 2, 3, 4, 5, 9, 10, 11, 12]

@@ -68,7 +68,10 @@ async def test_small_changes_do_not_wait_for_a_large_one_before_them() -> None:
         assert not await follower.wait_visible(large, 0.02, after=large - 1)
         assert index.applied == {1: 1, 3: 3}
         assert max(index.positions) == large - 1 == follower.visible
-        assert (follower.reached, follower.list_preparations()) == (small, [Preparation(large, 1, 3)])
+        assert (follower.reached_sequence, follower.list_preparations()) == (
+            small,
+            [Preparation(large, 1, 3)],
+        )
         index.go_on.set()
         assert await follower.wait_visible(small, PATIENCE_S)
         assert (index.applied, index.prepared) == (log.truth(), [large])

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from quarry.client.addresses import is_loopback
 from quarry.config import Settings
 from quarry.errors import FailedPreconditionError
-from quarry_server.transport.exposure import check_exposure, is_loopback, warn_if_exposed
+from quarry_server.transport.exposure import check_exposure, warn_if_exposed
 
 LOOPBACKS = ["127.0.0.1", "127.8.8.8", "localhost", "::1", "[::1]", "::ffff:127.0.0.1"]
 ANYWHERE = "0.0.0.0"  # noqa: S104

@@ -94,6 +94,21 @@ def test_the_table_of_what_is_kept_of_a_passage_has_the_lines_of_its_runs() -> N
         assert f"| {line['form']} | {line['bytes']:,} | {mean(measure([line])):.3f} |" in page
 
 
+def test_the_times_of_trainings_are_those_of_their_lines() -> None:
+    first: dict[str, float] = {}
+    for name in ("flywheel_development.jsonl", "flywheel_constants.jsonl"):
+        for line in read_lines(name):
+            if "cpu_seconds" in line:
+                first.setdefault(line["set"], line["cpu_seconds"])
+    told = [first[name] for name in ("stackfaq, known", "manual pages", "medquad")]
+    assert "took {} s of one core on stackfaq, {} s on the manual pages and {} s".format(*told) in PAGE
+    for arm, words in (("quarry", "and {} to {} s where"), ("quarry, split", "took {:,} to {:,} s, measure")):
+        seconds = [run["cpu_seconds"] for name in SETS for run in RUNS[name, arm]]
+        assert words.format(min(seconds), max(seconds)) in PAGE
+    turns = [turn["training_seconds"] for turn in read_lines("turns.jsonl")]
+    assert f"`quarry train` took {min(turns)} to {max(turns)} s" in PAGE
+
+
 def test_the_table_by_the_present_spread_has_the_lines_of_its_runs() -> None:
     runs = read_runs("flywheel_spread_4.jsonl")
     for name in ("medquad", "stackfaq, known", "stackfaq, unseen"):

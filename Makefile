@@ -56,7 +56,8 @@ LONGEST := tests/integration/api/learning/test_poisoned_loop.py \
 ONE_BY_ONE := tests/integration/liveness tests/integration/network tests/integration/test_hot_swap.py \
 	tests/integration/test_server_log.py
 SIDE_BY_SIDE := $(LONGEST) $(filter-out $(LONGEST) $(ONE_BY_ONE), $(wildcard tests/e2e/test_*.py \
-	tests/integration/api/*/test_*.py tests/integration/recovery/test_*.py tests/integration/test_*.py))
+	tests/integration/api/*/test_*.py tests/integration/bm25/test_*.py tests/integration/recovery/test_*.py \
+	tests/integration/test_*.py))
 
 integration: ## The tests with servers and real jobs
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SIDE_BY_SIDE)

@@ -7,13 +7,12 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.integration.crash.server import CALL_S, connected, serving
+from tests.integration.crash.server import CALL_S, NO_ENCODER, connected, serving
 
 from quarry.v1 import collection_service_pb2, document_service_pb2, feedback_service_pb2, model_service_pb2
 from quarry.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from quarry.v1.model_service_pb2_grpc import ModelServiceStub
 
-NO_ENCODER = Path("none")
 FORGED = (
     "a\n2026-01-01 00:00:00,000 INFO quarry_server.caller_log: DeleteCollection name='b' by ipv4:6.6.6.6:6"
 )

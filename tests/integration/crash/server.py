@@ -27,6 +27,7 @@ from quarry.v1 import (
 START_S = 120.0
 CALL_S = 90.0
 LISTENING = "quarry: listening on "
+NO_ENCODER = Path("none")
 
 
 class Server:
@@ -196,6 +197,20 @@ async def serving(
             await server.kill()
         else:
             await server.wait()
+
+
+@contextlib.asynccontextmanager
+async def stopping_in_order(
+    data: Path, encoder: Path = NO_ENCODER, wrapper: tuple[str, ...] = (), **settings: str
+) -> AsyncIterator[Server]:
+    """A server, which must stop in order; killed if the test fails."""
+    server = await Server.start(data, encoder, wrapper=wrapper, **settings)
+    try:
+        yield server
+        await server.stop()
+    finally:
+        if not server.ended:
+            await server.kill()
 
 
 async def eventually(call: Callable[[], Awaitable[Any]]) -> Any:

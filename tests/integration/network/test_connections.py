@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import resource
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import psutil
 import pytest
-from tests.integration.crash.server import CALL_S, Client, Server, connected, until
+from tests.integration.crash.server import CALL_S, Client, Server, connected, stopping_in_order, until
 
 from quarry.v1 import collection_service_pb2, document_service_pb2, search_service_pb2, server_service_pb2
 from quarry.v1.server_service_pb2_grpc import ServerServiceStub
@@ -21,20 +22,12 @@ DESCRIPTORS = 1_024
 HANDSHAKE_S, IDLE_S = 2.0, 1.0
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """What opens HTTP/2, and empty settings."""
-NO_ENCODER = Path("none")
 LIMITED = ("bash", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "-")
 
 
-@contextlib.asynccontextmanager
-async def limited_server(data: Path) -> AsyncIterator[Server]:
+def limited_server(data: Path) -> AbstractAsyncContextManager[Server]:
     settings = {"CONNECTIONS__HANDSHAKE_S": str(HANDSHAKE_S), "CONNECTIONS__IDLE_S": str(IDLE_S)}
-    server = await Server.start(data, NO_ENCODER, wrapper=LIMITED, **settings)
-    try:
-        yield server
-        await server.stop()
-    finally:
-        if not server.ended:
-            await server.kill()
+    return stopping_in_order(data, wrapper=LIMITED, **settings)
 
 
 @pytest.fixture

@@ -5,18 +5,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from tests.certificates import Pair, make_authority, make_certificate
-from tests.integration.crash.server import Server, ServerEnded
+from tests.integration.crash.server import NO_ENCODER, Server, ServerEnded, stopping_in_order
 
 from quarry.client import AsyncClient, Client, QuarryCallError, Tls
 from quarry.v1.collection_service_pb2 import ListCollectionsRequest
 
-NO_ENCODER = Path("none")
 CALL_S = 30.0
 LISTING = ListCollectionsRequest()
 
@@ -39,18 +36,6 @@ def of_client(authority: Pair, tmp_path: Path) -> Pair:
 def tls_settings(pair: Pair, client_ca: Path | None = None) -> dict[str, str]:
     settings = {"TLS__CERTIFICATE": str(pair.certificate), "TLS__KEY": str(pair.key)}
     return settings | ({} if client_ca is None else {"TLS__CLIENT_CA": str(client_ca)})
-
-
-@asynccontextmanager
-async def serving(data: Path, **settings: str) -> AsyncIterator[Server]:
-    """A server, which must stop in order; killed if the test fails."""
-    server = await Server.start(data, NO_ENCODER, **settings)
-    try:
-        yield server
-        await server.stop()
-    finally:
-        if not server.ended:
-            await server.kill()
 
 
 def listed(address: str, tls: Tls | None) -> None:
@@ -85,7 +70,7 @@ async def test_clients_that_trust_the_authority_get_in_and_others_are_told_why(
     authority: Pair, pair: Pair, tmp_path: Path
 ) -> None:
     ca = str(authority.certificate)
-    async with serving(tmp_path / "data", **tls_settings(pair)) as server:
+    async with stopping_in_order(tmp_path / "data", **tls_settings(pair)) as server:
         await asyncio.to_thread(listed, server.address, Tls(ca=ca))
         async with AsyncClient(server.address, timeout_s=CALL_S, tls=Tls(ca=ca)) as client:
             await client.collections.ListCollections(LISTING)
@@ -99,7 +84,7 @@ async def test_clients_that_trust_the_authority_get_in_and_others_are_told_why(
 
 async def test_a_name_that_is_not_in_the_certificate_is_refused(authority: Pair, tmp_path: Path) -> None:
     pair = make_certificate(authority, tmp_path / "named", names="DNS:quarry.example")
-    async with serving(tmp_path / "data", **tls_settings(pair)) as server:
+    async with stopping_in_order(tmp_path / "data", **tls_settings(pair)) as server:
         error = await refused(server.address, Tls(ca=authority.certificate))
         assert error.tls_problem == "WRONG_NAME"
         named = (("grpc.ssl_target_name_override", "quarry.example"),)
@@ -108,7 +93,7 @@ async def test_a_name_that_is_not_in_the_certificate_is_refused(authority: Pair,
 
 
 async def test_tls_to_a_port_in_plaintext_says_so(authority: Pair, tmp_path: Path) -> None:
-    async with serving(tmp_path / "data") as server:
+    async with stopping_in_order(tmp_path / "data") as server:
         error = await refused(server.address, Tls(ca=authority.certificate))
         assert error.tls_problem == "NO_TLS"
         ended = await run_quarry("--server", server.address, "--tls", "collection", "list")
@@ -122,7 +107,7 @@ async def test_a_client_without_a_certificate_of_the_authority_stays_outside(
 ) -> None:
     ca = authority.certificate
     stranger = make_certificate(make_authority(tmp_path / "other"), tmp_path / "stranger", "client")
-    async with serving(tmp_path / "data", **tls_settings(pair, ca)) as server:
+    async with stopping_in_order(tmp_path / "data", **tls_settings(pair, ca)) as server:
         await asyncio.to_thread(listed, server.address, Tls(ca, of_client.certificate, of_client.key))
         assert (await refused(server.address, Tls(ca))).tls_problem == "CERTIFICATE_WANTED"
         shown = Tls(ca, stranger.certificate, stranger.key)
@@ -136,7 +121,7 @@ async def test_the_command_line_takes_options_before_and_behind_the_command_and_
     ca, mine, key = str(authority.certificate), str(of_client.certificate), str(of_client.key)
     files = ["--tls-ca", ca, "--tls-cert", mine, "--tls-key", key]
     variables = {"QUARRY_TLS_CA": ca, "QUARRY_TLS_CERT": mine, "QUARRY_TLS_KEY": key}
-    async with serving(tmp_path / "data", **tls_settings(pair, authority.certificate)) as server:
+    async with stopping_in_order(tmp_path / "data", **tls_settings(pair, authority.certificate)) as server:
         listing = ["--server", server.address, "collection", "list", "--json"]
         for command in ([*files, *listing], [*listing, *files]):
             ended = await run_quarry(*command)
@@ -166,7 +151,7 @@ async def test_renewed_files_serve_without_a_restart_and_wrong_ones_do_not(
     next_authority = make_authority(tmp_path / "next")
     renewed = make_certificate(next_authority, tmp_path / "renewed")
     old, new = Tls(authority.certificate), Tls(next_authority.certificate)
-    async with serving(tmp_path / "data", **tls_settings(pair)) as server:
+    async with stopping_in_order(tmp_path / "data", **tls_settings(pair)) as server:
         with Client(server.address, timeout_s=CALL_S, tls=old) as connected:
             await asyncio.to_thread(connected.collections.ListCollections, LISTING)
 
@@ -192,7 +177,7 @@ async def test_new_authorities_of_clients_hold_without_a_restart(
     renewed = make_certificate(next_authority, tmp_path / "renewed", "client")
     ca = authority.certificate
     shown, next_shown = (Tls(ca, client.certificate, client.key) for client in (of_client, renewed))
-    async with serving(tmp_path / "data", **tls_settings(pair, trusted)) as server:
+    async with stopping_in_order(tmp_path / "data", **tls_settings(pair, trusted)) as server:
         await asyncio.to_thread(listed, server.address, shown)
         trusted.write_bytes(next_authority.certificate.read_bytes())
         await asyncio.to_thread(listed, server.address, next_shown)

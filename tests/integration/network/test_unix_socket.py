@@ -10,14 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.certificates import make_authority, make_certificate
-from tests.integration.crash.server import Server, ServerEnded
-from tests.integration.network.test_tls import listed, run_quarry, serving
+from tests.integration.crash.server import NO_ENCODER, Server, ServerEnded, stopping_in_order
+from tests.integration.network.test_tls import listed, run_quarry
 
 from quarry.client import AsyncClient, Client, Tls
 from quarry.v1.collection_service_pb2 import ListCollectionsRequest
 from quarry_server.transport.sockets import JOBS_PREFIX
-
-NO_ENCODER = Path("none")
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def find_jobs_folder(server: Server) -> Path:
 
 async def test_clients_and_the_command_line_take_the_socket(folder: Path) -> None:
     path = folder / "a b#.sock"
-    async with serving(folder / "data", SOCKET=str(path)) as server:
+    async with stopping_in_order(folder / "data", SOCKET=str(path)) as server:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         await asyncio.to_thread(listed, f"unix:{path}", None)
         await asyncio.to_thread(listed, server.address, None)  # the port is there as well
@@ -71,7 +69,7 @@ async def test_a_killed_server_leaves_a_socket_that_the_next_one_takes_and_a_liv
     await server.kill()
     assert path.is_socket()
     assert (left / "s").is_socket()
-    async with serving(folder / "data", SOCKET=str(path)) as server:
+    async with stopping_in_order(folder / "data", SOCKET=str(path)) as server:
         await asyncio.to_thread(listed, f"unix:{path}", None)
         assert not left.exists()
         inside = find_jobs_folder(server)
@@ -98,7 +96,7 @@ async def test_the_socket_of_jobs_is_reached_without_a_certificate_and_by_its_us
         "TLS__KEY": str(pair.key),
         "TLS__CLIENT_CA": str(authority.certificate),
     }
-    async with serving(folder / "data", **settings) as server:
+    async with stopping_in_order(folder / "data", **settings) as server:
         inside = find_jobs_folder(server)
         assert stat.S_IMODE(inside.stat().st_mode) == 0o700
         assert stat.S_IMODE((inside / "s").stat().st_mode) == 0o600

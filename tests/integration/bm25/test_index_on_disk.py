@@ -1,59 +1,27 @@
-"""What only an index on disk can show: crashes, damage, locks, threads, analysis."""
+"""What only an index on disk can show: crashes, damage, locks, threads."""
 
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
 import pytest
 import tantivy
+from tests.integration.bm25.indexes import GENERATION, PRICED, Open, docnos, filled, written
 
 from quarry.errors import DataLossError, InvalidArgumentError, RetrieverUnavailableError
 from quarry.facets import TermsFacet
 from quarry.filters import EqualTo
 from quarry.retrieval.base import LexicalResult
-from quarry.retrieval.lexical.analysis import MAX_WORD_BYTES, VERSION
+from quarry.retrieval.lexical.analysis import VERSION
 from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.retrieval.lexical.cutting import FORM
 from quarry.retrieval.ordering import OrderBy
-from quarry.schema import DEFAULT_SCHEMA, LANGUAGES, Field, FieldType, Schema
-from quarry.types import Change, Docno, Fields, Position
-
-GENERATION = "g1"
-PRICED = Schema((Field("text", FieldType.TEXT), Field("price", FieldType.INTEGER)))
-Open = Callable[..., TantivyIndex]
-
-
-@pytest.fixture
-def open_index(tmp_path: Path) -> Iterator[Open]:
-    opened: list[TantivyIndex] = []
-
-    def open_one(schema: Schema = DEFAULT_SCHEMA, generation: str = GENERATION) -> TantivyIndex:
-        opened.append(TantivyIndex(tmp_path / "lexical", generation, schema, heap_bytes=15_000_000))
-        return opened[-1]
-
-    yield open_one
-    for index in opened:
-        index.close()
-
-
-def written(docno: int, text: str, **fields: int) -> Change:
-    values: Fields = {"text": text, **fields}
-    return Change(Docno(docno), docno + 1, values)
-
-
-def filled(index: TantivyIndex, *texts: str) -> TantivyIndex:
-    index.apply([written(n, text) for n, text in enumerate(texts)])
-    index.commit(len(texts))
-    return index
-
-
-def docnos(result: LexicalResult) -> set[int]:
-    return {int(candidate.docno) for candidate in result.candidates}
+from quarry.schema import DEFAULT_SCHEMA, Field, FieldType, Schema
+from quarry.types import Change, Docno, Position
 
 
 def test_a_writer_that_died_says_so_and_replay_mends_it(open_index: Open) -> None:
@@ -343,48 +311,6 @@ def test_scores_are_those_of_a_bare_index_with_en_stem(open_index: Open) -> None
         expected = [score for score, _ in bare.searcher().search(bare.parse_query(query, ["text"]), 200).hits]
         got = [candidate.score for candidate in ours.search(query, 200, None).candidates]
         assert got == pytest.approx(expected, abs=0.02)  # markers count as documents until they merge away
-
-
-def test_words_up_to_255_bytes_are_found_and_longer_ones_left_out(open_index: Open) -> None:
-    longest, over = "é" * (MAX_WORD_BYTES // 2) + "x", "y" * (MAX_WORD_BYTES + 1)
-    assert len(longest.encode()) == MAX_WORD_BYTES
-    index = filled(open_index(), f"{longest} one", f"{over} two")
-    assert docnos(index.search(longest, 9, None)) == {0}
-    assert docnos(index.search(over, 9, None)) == set()
-    assert docnos(index.search("two", 9, None)) == {1}
-
-
-def test_words_match_however_their_accents_are_encoded(open_index: Open) -> None:
-    index = filled(open_index(), "un caf\u00e9 noir", "un cafe\u0301 blanc", "a cafe")
-    for query in ("caf\u00e9", "cafe\u0301", "CAFE", "cafes"):
-        assert docnos(index.search(query, 9, None)) == {0, 1, 2}
-
-
-@pytest.mark.parametrize(
-    ("language", "text", "query", "found"),
-    [
-        ("en", "The runners were running", "run", True),
-        ("en", "to be or not to be", "not", True),
-        ("de", "viele Häuser", "Haus", True),
-        ("fr", "les chevaux continuaient", "continuer", True),
-        ("ru", "новые книги", "книга", True),
-        ("none", "running", "run", False),
-        ("none", "Ünïcode RUNNING", "ünïcode", True),
-    ],
-)
-def test_text_is_analysed_by_the_language_of_its_field(
-    open_index: Open, language: str, text: str, query: str, found: bool
-) -> None:
-    index = filled(open_index(Schema((Field("text", FieldType.TEXT, language=language),))), text)
-    assert docnos(index.search(query, 9, None)) == ({0} if found else set())
-
-
-def test_every_language_of_a_schema_can_be_indexed_and_searched(open_index: Open) -> None:
-    fields = tuple(Field(f"text_{code}", FieldType.TEXT, language=code) for code in LANGUAGES)
-    index = open_index(Schema(fields))
-    index.apply([Change(Docno(n), 1, {field.name: "Quarry"}) for n, field in enumerate(fields)])
-    index.commit(1)
-    assert docnos(index.search("quarry", 99, None)) == set(range(len(fields)))
 
 
 def test_text_fields_that_are_not_searchable_are_left_out(open_index: Open) -> None:

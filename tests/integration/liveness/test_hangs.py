@@ -288,7 +288,12 @@ async def test_a_start_that_fails_while_a_part_hangs_says_why_and_ends(tmp_path:
     data, began_s = tmp_path / "data", time.monotonic()
     with pytest.raises(ServerEnded, match="cannot listen") as ended:
         await Server.start(
-            data, NO_ENCODER, wrapper=with_part("collections"), HOST="no.such.host.invalid", **SHORT
+            data,
+            NO_ENCODER,
+            wrapper=with_part("collections"),
+            HOST="no.such.host.invalid",
+            INSECURE="1",
+            **SHORT,
         )
     assert ended.value.status == 1
     assert "the collections: does not end" in ended.value.said

@@ -198,7 +198,7 @@ async def test_the_whole_folder_of_a_killed_server_is_a_backup(data: Path, encod
 
 @pytest.mark.parametrize("data", ["stopped"], indirect=True)
 async def test_a_start_that_fails_halfway_does_not_stop_the_next_one(data: Path, encoder: Path) -> None:
-    assert "cannot listen" in await refused_start(data, encoder, HOST="no.such.host.invalid")
+    assert "cannot listen" in await refused_start(data, encoder, HOST="no.such.host.invalid", INSECURE="1")
     async with serving(data, encoder) as (server, client):
         await assert_whole(client)
         await server.stop()

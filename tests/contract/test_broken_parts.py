@@ -7,11 +7,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from tests.contract.broken_parts import NOTICED
+from tests.contract.broken_part_tests import NOTICED
 
 from quarry import testing
 
-BROKEN = Path(__file__).with_name("broken_parts.py")
+BROKEN = Path(__file__).with_name("broken_part_tests.py")
 ROOT = BROKEN.parents[2]
 PAGE = "TestMyIndex"
 """The class that docs/how-to/test-a-part.md shows."""

@@ -28,6 +28,8 @@ START_S = 120.0
 CALL_S = 90.0
 LISTENING = "quarry: listening on "
 NO_ENCODER = Path("none")
+UNKNOWN_HOST = {"HOST": "no.such.host.invalid", "INSECURE": "true"}
+"""Nothing can listen there. A host that is not known to be loopback is otherwise refused before that."""
 
 
 class Server:

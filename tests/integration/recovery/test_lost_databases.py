@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.integration.crash.server import CALL_S, serving, until
+from tests.integration.crash.server import CALL_S, UNKNOWN_HOST, serving, until
 from tests.integration.recovery.data_folders import (
     DOCUMENTS,
     EVENTS,
@@ -198,7 +198,7 @@ async def test_the_whole_folder_of_a_killed_server_is_a_backup(data: Path, encod
 
 @pytest.mark.parametrize("data", ["stopped"], indirect=True)
 async def test_a_start_that_fails_halfway_does_not_stop_the_next_one(data: Path, encoder: Path) -> None:
-    assert "cannot listen" in await refused_start(data, encoder, HOST="no.such.host.invalid", INSECURE="1")
+    assert "cannot listen" in await refused_start(data, encoder, **UNKNOWN_HOST)
     async with serving(data, encoder) as (server, client):
         await assert_whole(client)
         await server.stop()
